@@ -1,0 +1,124 @@
+"""Every record that crosses a ring or the journal, its units and its codes. Imports nothing of ours.
+
+    price     int64   ticks of the instrument (`tick_e9` of its INSTRUMENT record: 1e-9 of the currency)
+    qty       int64   lots of the instrument; on an order always > 0
+    ts        int64   nanoseconds since the Unix epoch, UTC
+    side      int8    BID = 0, ASK = 1: an array index; `side ^ 1` is the other side
+    none      -1      for a price, a slot, an index, an order id
+
+One record is one cache line. There is no unsigned 64-bit field anywhere: NumPy turns uint64 + int64 into
+float64. Zero is never a valid kind, so a slot of zeroed memory is not a record.
+"""
+
+from typing import Final
+
+import numpy as np
+
+BID: Final = 0
+ASK: Final = 1
+NONE: Final = -1
+
+# Kinds of input. Market data first, in the order in which they matter; then what comes back from a venue;
+# then what the operator and the engine itself put in. `step` dispatches on these ranges.
+ADD: Final = 1  # order_id, side, price, qty: a resting order appears at the end of its level
+EXECUTE: Final = 2  # order_id, qty; price = NONE, or the trade price when it differs; aux = match number
+CANCEL: Final = 3  # order_id, qty taken off
+DELETE: Final = 4  # order_id
+REPLACE: Final = 5  # order_id, aux = its new id, price, qty: loses its place
+TRADE: Final = 6  # price, qty of a trade that touches no displayed order; aux = match number
+STATUS: Final = 7  # aux = one of the trading states below
+INSTRUMENT: Final = 8  # order_id = symbol (8 ASCII bytes), price = tick_e9, qty = lot_e9, aux = price step
+MARKET_LAST: Final = INSTRUMENT
+
+ACCEPTED: Final = 16  # order_id = our handle; the order rests, or is about to fill
+FILL: Final = 17  # order_id = our handle, price, qty; aux = match number of the venue
+CANCELLED: Final = 18  # order_id = our handle; qty = what was left
+REJECTED: Final = 19  # order_id = our handle; aux = a reason of `ultra.hot.risk` or of the venue
+REPLY_LAST: Final = REJECTED
+
+TIMER: Final = 32  # ts_event = the moment it was due
+LIMIT: Final = 33  # instrument (NONE = all), order_id = which limit, aux = its value
+PARAMETER: Final = 34  # order_id = index, aux = the value's 64 bits
+HALT: Final = 35  # instrument (NONE = all), aux = 1 halt, 0 resume
+CHECKPOINT: Final = 36  # aux = first 64 bits of the state hash before this record, order_id = the next 64
+END: Final = 37  # as CHECKPOINT, written once when a run ends in good order
+
+# Kinds of output: what the engine asks of a venue.
+NEW: Final = 1
+CANCEL_ORDER: Final = 2
+
+# Flags. On EXECUTE and TRADE: the volume must not be counted (ITCH `printable = N`).
+NOT_PRINTABLE: Final = 1
+# On NEW: cancel what does not trade at once; refuse the order if any of it would trade at once.
+IMMEDIATE: Final = 1
+POST_ONLY: Final = 2
+
+# Trading states of an instrument (STATUS.aux).
+UNKNOWN_STATE: Final = 0
+TRADING: Final = 1
+HALTED: Final = 2
+PAUSED: Final = 3
+QUOTE_ONLY: Final = 4
+
+RECORD: Final = np.dtype(
+    [
+        ("kind", "i1"),
+        ("side", "i1"),
+        ("flags", "i2"),
+        ("instrument", "i4"),  # index of the engine's instrument table
+        ("sequence", "i8"),  # place in the one sequenced input, from 0, without gaps
+        ("ts_event", "i8"),  # stamped by the venue
+        ("ts_recv", "i8"),  # stamped by us; of a recorded file: ts_event
+        ("order_id", "i8"),
+        ("price", "i8"),
+        ("qty", "i8"),
+        ("aux", "i8"),
+    ],
+    align=True,
+)
+REQUEST: Final = np.dtype(
+    [
+        ("kind", "i1"),
+        ("side", "i1"),
+        ("flags", "i2"),
+        ("instrument", "i4"),
+        ("sequence", "i8"),  # of the input record that caused it
+        ("ts_event", "i8"),  # of that record: when we decided
+        ("order_id", "i8"),  # our handle
+        ("price", "i8"),
+        ("qty", "i8"),
+        ("reason", "i8"),  # why risk refused it; 0 on the output ring
+        ("aux", "i8"),
+    ],
+    align=True,
+)
+
+assert RECORD.itemsize == REQUEST.itemsize == 64, "a record is one cache line"
+
+KIND_NAMES: Final = {
+    ADD: "add", EXECUTE: "execute", CANCEL: "cancel", DELETE: "delete", REPLACE: "replace", TRADE: "trade",
+    STATUS: "status", INSTRUMENT: "instrument", ACCEPTED: "accepted", FILL: "fill", CANCELLED: "cancelled",
+    REJECTED: "rejected", TIMER: "timer", LIMIT: "limit", PARAMETER: "parameter", HALT: "halt",
+    CHECKPOINT: "checkpoint", END: "end",
+}  # fmt: skip
+
+
+def symbol_to_int(symbol: str) -> int:
+    """Eight ASCII bytes, padded with spaces, as one int64 (big-endian); ValueError when it does not fit."""
+    raw = symbol.encode("ascii")
+    if not 0 < len(raw) <= 8:
+        raise ValueError(f"symbol {symbol!r} must have 1 to 8 ASCII characters")
+    return int.from_bytes(raw.ljust(8), "big", signed=True)
+
+
+def int_to_symbol(value: int) -> str:
+    """The inverse of `symbol_to_int`; bytes that are not ASCII come out escaped."""
+    return int(value).to_bytes(8, "big", signed=True).decode("ascii", "backslashreplace").rstrip()
+
+
+def decimal(units: int, unit_e9: int) -> str:
+    """`units * unit_e9 / 1e9` as an exact decimal string: decimal(5856900, 100_000) -> '585.69'."""
+    total = int(units) * int(unit_e9)
+    whole, rest = divmod(abs(total), 1_000_000_000)
+    digits = f"{rest:09d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if total < 0 else ''}{whole}.{digits}"
