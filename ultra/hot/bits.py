@@ -1,0 +1,143 @@
+"""Words of 64 bits kept in int64: find, set, clear, and mix.
+
+An int64 with bit 63 set is negative; the arithmetic below never cares, and the Python meanings wrap the same way.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from .instruction import I1, I64, byte_pointer, instruction
+
+_ALL = (1 << 64) - 1
+GOLDEN = -7046029254386353131  # 2^64 / golden ratio, odd, as int64
+
+
+def signed(value: int) -> int:
+    """A Python integer wrapped to int64."""
+    value &= _ALL
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _binary(build: Any) -> Any:
+    """The typing of an instruction on two int64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return build(builder, *args)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+def _lowest(word: int) -> int:
+    word = int(word) & _ALL
+    return (word & -word).bit_length() - 1 if word else 64
+
+
+@instruction(_lowest)
+def lowest(typingctx: Any, word: Any) -> Any:
+    """Index of the lowest set bit; 64 when there is none."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], I1(0))
+
+    return types.int64(types.int64), codegen
+
+
+def _highest(word: int) -> int:
+    return (int(word) & _ALL).bit_length() - 1
+
+
+@instruction(_highest)
+def highest(typingctx: Any, word: Any) -> Any:
+    """Index of the highest set bit; -1 when there is none."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sub(I64(63), builder.ctlz(args[0], I1(0)))
+
+    return types.int64(types.int64), codegen
+
+
+def _with_bit(word: int, bit: int) -> int:
+    return signed(int(word) | (1 << int(bit)))
+
+
+@instruction(_with_bit)
+def with_bit(typingctx: Any, word: Any, bit: Any) -> Any:
+    """`word` with bit 0..63 set."""
+    return _binary(lambda b, word, bit: b.or_(word, b.shl(I64(1), bit)))
+
+
+def _without_bit(word: int, bit: int) -> int:
+    return signed(int(word) & ~(1 << int(bit)))
+
+
+@instruction(_without_bit)
+def without_bit(typingctx: Any, word: Any, bit: Any) -> Any:
+    """`word` with bit 0..63 clear."""
+    return _binary(lambda b, word, bit: b.and_(word, b.not_(b.shl(I64(1), bit))))
+
+
+def _below(word: int, bit: int) -> int:
+    return signed(int(word) & ((1 << int(bit)) - 1))
+
+
+@instruction(_below)
+def below(typingctx: Any, word: Any, bit: Any) -> Any:
+    """The bits of `word` under bit 0..63."""
+    return _binary(lambda b, word, bit: b.and_(word, b.sub(b.shl(I64(1), bit), I64(1))))
+
+
+def _above(word: int, bit: int) -> int:
+    return signed(int(word) & (_ALL << int(bit) << 1))
+
+
+@instruction(_above)
+def above(typingctx: Any, word: Any, bit: Any) -> Any:
+    """The bits of `word` over bit 0..63."""
+    return _binary(lambda b, word, bit: b.and_(word, b.shl(b.shl(I64(-1), bit), I64(1))))
+
+
+def _mix(state: int, value: int) -> int:
+    product = ((int(state) ^ int(value)) * GOLDEN) & _ALL
+    return signed(product ^ (product >> 32))
+
+
+@instruction(_mix)
+def mix(typingctx: Any, state: Any, value: Any) -> Any:
+    """Fold one int64 into a running 64-bit hash. Not cryptographic: it tells two runs apart, not two attackers."""
+
+    def build(b: Any, state: Any, value: Any) -> Any:
+        product = b.mul(b.xor(state, value), I64(GOLDEN))
+        return b.xor(product, b.lshr(product, I64(32)))
+
+    return _binary(build)
+
+
+def _big_endian(width: int) -> Any:
+    def meaning(buffer: Any, at: int) -> int:
+        return int.from_bytes(bytes(buffer[at : at + width]), "big", signed=width == 8)
+
+    return meaning
+
+
+def _load_big_endian(width: int) -> Any:
+    """Typing of an unaligned big-endian load of `width` bytes from a uint8 array."""
+
+    def typing(typingctx: Any, buffer: Any, at: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            integer = ir.IntType(8 * width)
+            where = byte_pointer(context, builder, signature.args[0], *args)
+            value = builder.load(builder.bitcast(where, integer.as_pointer()), align=1, typ=integer)
+            value = builder.bswap(value)
+            return value if width == 8 else builder.zext(value, I64)
+
+        return types.int64(buffer, types.intp), codegen
+
+    return typing
+
+
+# Big-endian unsigned integers of a wire buffer (uint8 array). The caller has checked that the bytes are there.
+load_u16 = instruction(_big_endian(2))(_load_big_endian(2))
+load_u32 = instruction(_big_endian(4))(_load_big_endian(4))
+load_i64 = instruction(_big_endian(8))(_load_big_endian(8))

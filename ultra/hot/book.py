@@ -1,0 +1,224 @@
+"""Order books of all instruments: every resting order, in the queue of its price level.
+
+An order is 32 bytes: a slot of a pool, linked first-in first-out into its level, found by its venue's id through one
+table. Levels and their price order are `ladder`. Best bid and ask are remembered, so reading them is one load.
+Quantity of a level = sum over its orders; an id is in the table exactly while its order rests.
+
+Every message has an outcome, and every outcome is counted: a bad message changes nothing but its counter.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..wire import ASK, BID, NONE
+from . import hot, memory
+from . import ladder as ladders
+from . import pool as pools
+from . import table as tables
+from .atomics import Cells, prefetch
+from .restep import refine
+
+OK = 0
+UNKNOWN_ORDER, DUPLICATE_ORDER, BAD_QTY, BAD_PRICE, BAD_ID, OVER_REDUCED = 1, 2, 3, 4, 5, 6
+WRONG_INSTRUMENT, ORDERS_FULL, LEVELS_FULL, BAD_INSTRUMENT, BAD_SIDE = 7, 8, 9, 10, 11
+CROSSED, LOCKED = 12, 13  # not errors: an add that left bid > ask, or bid = ask
+OUTCOMES = (
+    "ok", "unknown_order", "duplicate_order", "bad_qty", "bad_price", "bad_id", "over_reduced", "wrong_instrument",
+    "orders_full", "levels_full", "bad_instrument", "bad_side", "crossed", "locked",
+)  # fmt: skip
+QTY_MAX = 1 << 40  # keeps the sum over any possible level inside int64
+
+ORDER = np.dtype(
+    [("order_id", "i8"), ("qty", "i8"), ("level", "i4"), ("next", "i4"), ("prev", "i4"), ("side", "i4")]
+)
+assert ORDER.itemsize == 32
+
+
+class Book(NamedTuple):
+    orders: Any  # ORDER[order_max]; `side` is 2 * instrument + side
+    pool: pools.Pool
+    ids: tables.Table  # order id -> slot
+    ladder: ladders.Ladder
+    outcomes: Cells  # int64[16], how often each outcome came
+    scratch: Any  # int64[level_max, 4], used only while a price step is refined
+
+
+def create(instruments: int, order_max: int, page_max: int, *, step: int = 100, order_start: int = 1024) -> Book:
+    """Books for so many instruments; `order_start` pre-sizes the id table for so many live orders."""
+    start_bits = max(10, (4 * order_start - 1).bit_length())
+    return Book(
+        memory.zeros(order_max, ORDER),
+        pools.create(order_max, tagged=False),
+        tables.create(order_max, start_bits=start_bits),
+        ladders.create(instruments, page_max, step),
+        np.zeros(16, np.int64),
+        np.zeros((1 << 14, 4), np.int64),
+    )
+
+
+@hot
+def add(book: Book, instrument: int, side: int, order_id: int, price: int, qty: int) -> int:
+    """A new order at the end of its level's queue."""
+    s = 2 * int(instrument) + int(side)
+    if order_id <= 0:
+        return BAD_ID
+    if qty <= 0 or qty > QTY_MAX:
+        return BAD_QTY
+    if instrument < 0 or s >= len(book.ladder.sides):
+        return BAD_INSTRUMENT
+    if side != BID and side != ASK:
+        return BAD_SIDE
+    slot = pools.take(book.pool)
+    if slot == pools.NO_SLOT:
+        return ORDERS_FULL
+    put = tables.put(book.ids, order_id, slot)
+    if put != tables.ADDED:
+        pools.put(book.pool, slot)
+        return DUPLICATE_ORDER if put == tables.PRESENT else ORDERS_FULL
+    level = ladders.locate(book.ladder, s, price)
+    if level == ladders.OFF_STEP and refine(book.ladder, book.orders, book.scratch, s, price):
+        level = ladders.locate(book.ladder, s, price)
+    if level < 0:
+        tables.remove(book.ids, order_id)
+        pools.put(book.pool, slot)
+        return BAD_PRICE if level == ladders.BAD_PRICE else LEVELS_FULL
+    return _append(book, s, slot, level, order_id, price, qty)
+
+
+@hot
+def _append(book: Book, s: int, slot: int, level: int, order_id: int, price: int, qty: int) -> int:
+    order = book.orders[slot]
+    row = book.ladder.levels[level]
+    order.order_id = order_id
+    order.qty = qty
+    order.level = level
+    order.next = NONE
+    order.side = s
+    book.ladder.sides[s].orders += 1
+    if row.qty > 0:
+        order.prev = row.tail
+        book.orders[row.tail].next = slot
+        row.tail = slot
+        row.qty += qty
+        return OK
+    order.prev = NONE
+    row.head = slot
+    row.tail = slot
+    row.qty = qty
+    ladders.occupy(book.ladder, s, level, price)
+    other = book.ladder.sides[s ^ 1].price
+    if other != NONE and (price == other or (price > other) == ((s & 1) == BID)):
+        return LOCKED if price == other else CROSSED
+    return OK
+
+
+@hot
+def find(book: Book, order_id: int) -> int:
+    """The slot of a resting order, or NONE."""
+    return tables.find(book.ids, order_id) if order_id > 0 else NONE
+
+
+@hot
+def reduce(book: Book, slot: int, qty: int) -> int:
+    """Take lots off a resting order (an execution or a partial cancel); with none left it is gone."""
+    order = book.orders[slot]
+    if qty <= 0:
+        return BAD_QTY
+    if qty >= order.qty:
+        over = qty > order.qty
+        remove(book, slot)
+        return OVER_REDUCED if over else OK
+    order.qty -= qty
+    book.ladder.levels[order.level].qty -= qty
+    return OK
+
+
+@hot
+def remove(book: Book, slot: int) -> None:
+    """Take a resting order out of its queue, its level and the table."""
+    order = book.orders[slot]
+    row = book.ladder.levels[order.level]
+    tables.remove(book.ids, order.order_id)
+    if order.prev >= 0:
+        book.orders[order.prev].next = order.next
+    else:
+        row.head = order.next
+    if order.next >= 0:
+        book.orders[order.next].prev = order.prev
+    else:
+        row.tail = order.prev
+    row.qty -= order.qty
+    book.ladder.sides[order.side].orders -= 1
+    if row.qty == 0:
+        ladders.vacate(book.ladder, np.int64(order.side), np.int64(order.level))
+    pools.put(book.pool, slot)
+
+
+@hot
+def replace(book: Book, slot: int, new_id: int, price: int, qty: int) -> int:
+    """End an order and add another on the same side, at the end of its queue. A bad new order still ends the old."""
+    s = np.int64(book.orders[slot].side)
+    remove(book, slot)
+    return add(book, s >> 1, s & 1, new_id, price, qty)
+
+
+@hot
+def price_of(book: Book, slot: int) -> int:
+    """Price of a resting order."""
+    order = book.orders[slot]
+    return ladders.price_of(book.ladder, np.int64(order.side), np.int64(order.level))
+
+
+@hot
+def best(book: Book, instrument: int, side: int) -> int:
+    """Best price of a side, or NONE."""
+    return book.ladder.sides[2 * int(instrument) + int(side)].price
+
+
+@hot
+def best_qty(book: Book, instrument: int, side: int) -> int:
+    """Total quantity at the best price; 0 when the side is empty."""
+    level = book.ladder.sides[2 * int(instrument) + int(side)].level
+    return book.ladder.levels[level].qty if level >= 0 else 0
+
+
+@hot
+def top(book: Book, instrument: int, side: int, prices: Cells, qtys: Cells) -> int:
+    """Best levels of a side into two arrays of equal length; returns how many there were."""
+    s = 2 * int(instrument) + int(side)
+    level = np.int64(book.ladder.sides[s].level)
+    count = 0
+    while level >= 0 and count < len(prices):
+        prices[count] = ladders.price_of(book.ladder, s, level)
+        qtys[count] = book.ladder.levels[level].qty
+        count += 1
+        level = ladders.worse(book.ladder, s, level)
+    return count
+
+
+@hot
+def ahead_id(book: Book, order_id: int) -> None:
+    """First of three steps that warm the cache for a message to come: the table row of its id."""
+    tables.ahead(book.ids, order_id)
+
+
+@hot
+def ahead_order(book: Book, order_id: int) -> None:
+    """Second step, some messages later: the order itself."""
+    slot = tables.find(book.ids, order_id)
+    if slot >= 0:
+        prefetch(book.orders, slot)
+
+
+@hot
+def ahead_level(book: Book, order_id: int) -> None:
+    """Third step: its level and its neighbours in the queue."""
+    slot = tables.find(book.ids, order_id)
+    if slot >= 0:
+        order = book.orders[slot]
+        prefetch(book.ladder.levels, order.level)
+        if order.prev >= 0:
+            prefetch(book.orders, order.prev)
+        if order.next >= 0:
+            prefetch(book.orders, order.next)

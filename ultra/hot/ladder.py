@@ -1,0 +1,269 @@
+"""Occupied price levels of every book, in price order: who is best, and who is next.
+
+A price divided by its instrument's step is a key of 36 bits. The low 6 bits are a bit in a leaf page of 64 levels;
+every further 6 bits are a bit in an inner node above it. One table finds any node from (side, height, prefix), so a
+price reaches its page in one look-up, and most prices in none: a side remembers the page it used last. A node's bit
+is set in its parent exactly while the node is not empty, so the next occupied level is found in a handful of steps.
+
+Pages stay mapped when they empty; when none is left, the empty ones are swept back. Known bad cases: that sweep is
+O(pages), and a price off the step refines the step and moves every level of its instrument (counted).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..wire import BID, NONE
+from . import hot, memory, rare
+from . import pool as pools
+from . import table as tables
+from .atomics import Cells
+from .bits import above, below, highest, lowest, with_bit, without_bit
+
+HEIGHT = 6  # 6 x 6 = 36 bits of key
+KEY_MAX = 1 << (6 * HEIGHT)
+# Node key: tag | side << 40 | height << 36 | prefix
+TAG, SIDE_SHIFT, HEIGHT_SHIFT = 1 << 62, 40, 36
+PREFIX = (1 << HEIGHT_SHIFT) - 1
+NO_ROOM, BAD_PRICE, OFF_STEP = -1, -2, -3
+SWEPT, REFINED = 0, 1  # cells
+
+SIDE = np.dtype(
+    [
+        ("price", "i8"),  # best price, NONE when the side is empty
+        ("step", "i8"),  # price distance of two levels
+        ("page_key", "i8"),  # node key of the page used last, 0 = none
+        ("page", "i4"),
+        ("level", "i4"),  # best level, NONE when the side is empty
+        ("levels", "i8"),  # how many are occupied
+        ("orders", "i8"),  # live orders of this side
+        ("pad", "i8", (2,)),
+    ]
+)
+NODE = np.dtype([("bits", "i8"), ("key", "i8"), ("parent", "i4"), ("pad", "i4")])
+LEVEL = np.dtype([("qty", "i8"), ("head", "i4"), ("tail", "i4")])
+
+
+class Ladder(NamedTuple):
+    sides: Any  # SIDE[2 * instruments], index 2 * instrument + side
+    levels: Any  # LEVEL[64 * pages]; level 64 * page + bit
+    nodes: Any  # NODE[pages + inner nodes]; the first `pages` are the leaves
+    directory: tables.Table  # node key -> node
+    pages: pools.Pool
+    inner: pools.Pool
+    cells: Cells
+
+
+def create(instruments: int, page_max: int, step: int) -> Ladder:
+    """Room for so many instruments and pages; `step` is the first guess of every instrument's price step."""
+    inner_max = page_max + 2 * HEIGHT * instruments
+    sides = memory.zeros(2 * instruments, SIDE)
+    sides.price, sides.step, sides.level = NONE, step, NONE
+    capacity = 1 << (page_max + inner_max - 1).bit_length()
+    return Ladder(
+        sides,
+        memory.zeros(64 * page_max, LEVEL),
+        memory.zeros(page_max + inner_max, NODE),
+        tables.create(max(16, capacity)),
+        pools.create(page_max, tagged=False),
+        pools.create(inner_max, tagged=False),
+        np.zeros(8, np.int64),
+    )
+
+
+@hot
+def locate(ladder: Ladder, s: int, price: int) -> int:
+    """The level of a price on side `s` (its page is opened if need be), NO_ROOM, BAD_PRICE or OFF_STEP."""
+    side = ladder.sides[s]
+    if price <= 0:
+        return BAD_PRICE
+    key = price // side.step
+    if key * side.step != price:
+        return OFF_STEP
+    if key >= KEY_MAX:
+        return BAD_PRICE
+    page_key = TAG | (s << SIDE_SHIFT) | (key >> 6)
+    if page_key != side.page_key:
+        page = tables.find(ladder.directory, page_key)
+        if page < 0:
+            page = open_page(ladder, page_key)
+            if page < 0:
+                return NO_ROOM
+        side.page = page
+        side.page_key = page_key
+    return np.int64(side.page) * 64 + (key & 63)
+
+
+@hot
+def price_of(ladder: Ladder, s: int, level: int) -> int:
+    """Price of a level of side `s`."""
+    key = ((ladder.nodes[level >> 6].key & PREFIX) << 6) | (level & 63)
+    return key * ladder.sides[s].step
+
+
+@hot
+def occupy(ladder: Ladder, s: int, level: int, price: int) -> None:
+    """The level has its first order."""
+    side = ladder.sides[s]
+    side.levels += 1
+    node = level >> 6
+    position = level & 63
+    while True:
+        before = ladder.nodes[node].bits
+        ladder.nodes[node].bits = with_bit(before, position)
+        if before != 0 or ladder.nodes[node].parent < 0:
+            break
+        position = ladder.nodes[node].key & 63
+        node = np.int64(ladder.nodes[node].parent)
+    if side.price == NONE or (price > side.price) == ((s & 1) == BID):
+        side.price = price
+        side.level = level
+
+
+@hot
+def vacate(ladder: Ladder, s: int, level: int) -> None:
+    """The level has lost its last order."""
+    side = ladder.sides[s]
+    side.levels -= 1
+    if level == side.level:
+        behind = worse(ladder, s, level)
+        side.level = behind
+        side.price = price_of(ladder, s, behind) if behind >= 0 else NONE
+    node = level >> 6
+    position = level & 63
+    while True:
+        after = without_bit(ladder.nodes[node].bits, position)
+        ladder.nodes[node].bits = after
+        if after != 0 or ladder.nodes[node].parent < 0:
+            break
+        position = ladder.nodes[node].key & 63
+        node = np.int64(ladder.nodes[node].parent)
+
+
+@hot
+def worse(ladder: Ladder, s: int, level: int) -> int:
+    """The next occupied level behind `level` (which need not be occupied), NONE at the end of the side."""
+    bid = (s & 1) == BID
+    node = level >> 6
+    position = level & 63
+    while True:
+        word = ladder.nodes[node].bits
+        word = below(word, position) if bid else above(word, position)
+        if word != 0:
+            break
+        if ladder.nodes[node].parent < 0:
+            return NONE
+        position = ladder.nodes[node].key & 63
+        node = np.int64(ladder.nodes[node].parent)
+    position = highest(word) if bid else lowest(word)
+    while node >= len(ladder.levels) >> 6:
+        node = child(ladder, node, position)
+        word = ladder.nodes[node].bits
+        position = highest(word) if bid else lowest(word)
+    return node * 64 + position
+
+
+@hot
+def child(ladder: Ladder, node: int, position: int) -> int:
+    """The node below an inner node at a set bit."""
+    key = ladder.nodes[node].key
+    prefix = ((key & PREFIX) << 6) | position
+    return tables.find(ladder.directory, (key & ~PREFIX) - (1 << HEIGHT_SHIFT) + prefix)
+
+
+@rare
+def open_page(ladder: Ladder, page_key: int) -> int:
+    """Map a leaf page and the nodes above it; NO_ROOM when pages or nodes are used up."""
+    page = pools.take(ladder.pages)
+    if page == pools.NO_SLOT:
+        sweep(ladder)
+        page = pools.take(ladder.pages)
+        if page == pools.NO_SLOT:
+            return NO_ROOM
+    parent = _parent_of(ladder, page_key)
+    if parent < 0:
+        pools.put(ladder.pages, page)
+        return NO_ROOM
+    _write_node(ladder, page, page_key, parent)
+    return page
+
+
+@hot
+def _write_node(ladder: Ladder, node: int, key: int, parent: int) -> None:
+    ladder.nodes[node].bits = 0
+    ladder.nodes[node].key = key
+    ladder.nodes[node].parent = parent
+    tables.put(ladder.directory, key, node)
+
+
+@hot
+def _parent_of(ladder: Ladder, key: int) -> int:
+    """The inner node above a key, made with everything above it; negative when there is no room."""
+    leaves = len(ladder.levels) >> 6
+    if room_inner(ladder) < HEIGHT:
+        return NO_ROOM  # before anything is made: a node without a parent would be a lost branch
+    top = NONE  # the highest node made here waits for its own parent
+    first = NONE
+    for height in range(1, HEIGHT):
+        prefix = (key & PREFIX) >> (6 * height)
+        above_key = (key & ~PREFIX) + (height << HEIGHT_SHIFT) + prefix
+        node = tables.find(ladder.directory, above_key)
+        made = node < 0
+        if made:
+            node = leaves + pools.take(ladder.inner)
+            _write_node(ladder, node, above_key, NONE)
+        if first < 0:
+            first = node
+        if top >= 0:
+            ladder.nodes[top].parent = node
+        if not made:
+            break
+        top = node
+    return first
+
+
+@rare
+def sweep(ladder: Ladder) -> None:
+    """Give every empty page back to the pool."""
+    for page in range(ladder.pages.cells[pools.FRESH]):
+        node = ladder.nodes[page]
+        if node.key != 0 and node.bits == 0:
+            _unmap(ladder, page)
+    ladder.cells[SWEPT] += 1
+
+
+@hot
+def _unmap(ladder: Ladder, page: int) -> None:
+    key = ladder.nodes[page].key
+    s = (key ^ TAG) >> SIDE_SHIFT
+    if ladder.sides[s].page_key == key:
+        ladder.sides[s].page_key = 0
+    tables.remove(ladder.directory, key)
+    ladder.nodes[page].key = 0
+    pools.put(ladder.pages, page)
+
+
+@hot
+def room_inner(ladder: Ladder) -> int:
+    """Inner nodes not yet used (they are never given back)."""
+    return len(ladder.inner.free) - ladder.inner.cells[pools.FRESH]
+
+
+def check(ladder: Ladder) -> None:
+    """Every invariant of the nodes, in O(pages): for tests."""
+    pools.check(ladder.pages)
+    tables.check(ladder.directory)
+    leaves = len(ladder.levels) >> 6
+    for key, node in tables.items(ladder.directory).items():
+        row = ladder.nodes[node]
+        assert int(row.key) == key
+        height = (key >> HEIGHT_SHIFT) & 15
+        assert (height == 0) == (node < leaves)
+        assert (int(row.parent) < 0) == (height == HEIGHT - 1), "a branch is cut off"
+        if int(row.parent) >= 0:
+            parent = int(ladder.nodes[int(row.parent)].bits)
+            assert bool((parent >> (key & 63)) & 1) == (int(row.bits) != 0)
+        for bit in range(64):
+            occupied = bool((int(row.bits) >> bit) & 1)
+            if node < leaves:
+                assert occupied == (int(ladder.levels[node * 64 + bit].qty) > 0)
