@@ -5,9 +5,11 @@ An int64 with bit 63 set is negative; the arithmetic below never cares, and the 
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 
+from . import hot
 from .instruction import I1, I64, byte_pointer, instruction
 
 _ALL = (1 << 64) - 1
@@ -137,7 +139,22 @@ def _load_big_endian(width: int) -> Any:
     return typing
 
 
-# Big-endian unsigned integers of a wire buffer (uint8 array). The caller has checked that the bytes are there.
-load_u16 = instruction(_big_endian(2))(_load_big_endian(2))
-load_u32 = instruction(_big_endian(4))(_load_big_endian(4))
-load_i64 = instruction(_big_endian(8))(_load_big_endian(8))
+def _load_byte_by_byte(width: int) -> Any:
+    """The same through the array's own indexing, so that a bounds-checked build sees every byte read."""
+
+    @hot
+    def load(buffer: Any, at: int) -> int:
+        value = np.int64(0)
+        for k in range(width):
+            value = (value << 8) | np.int64(buffer[at + k])
+        return value
+
+    return load
+
+
+def _loader(width: int) -> Any:
+    return _load_byte_by_byte(width) if config.BOUNDSCHECK else instruction(_big_endian(width))(_load_big_endian(width))
+
+
+# Big-endian integers of a wire buffer (uint8 array). The caller has checked that the bytes are there.
+load_u16, load_u32, load_i64 = _loader(2), _loader(4), _loader(8)

@@ -156,14 +156,6 @@ def remove(book: Book, slot: int) -> None:
 
 
 @hot
-def replace(book: Book, slot: int, new_id: int, price: int, qty: int) -> int:
-    """End an order and add another on the same side, at the end of its queue. A bad new order still ends the old."""
-    s = np.int64(book.orders[slot].side)
-    remove(book, slot)
-    return add(book, s >> 1, s & 1, new_id, price, qty)
-
-
-@hot
 def price_of(book: Book, slot: int) -> int:
     """Price of a resting order."""
     order = book.orders[slot]

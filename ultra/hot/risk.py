@@ -1,0 +1,133 @@
+"""The last check before an order leaves. It can only refuse, for one of a closed set of reasons.
+
+Fail closed: an instrument that is not known to be trading, a missing price to compare with, a missing limit, all
+refuse. Cancels are never refused. Time is the time of the input record, so a replay decides the same.
+Rate is a leaky bucket (GCRA, ITU-T I.371) of one second. Sources: SEC rule 15c3-5, MiFID II RTS 6 article 15.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..wire import ASK, BID, NONE, TRADING
+from . import hot
+from .atomics import Cells
+
+PASS = 0
+HALTED, NOT_TRADING, BAD_QTY, BAD_PRICE, QTY_LIMIT, NOTIONAL_LIMIT, NO_REFERENCE, PRICE_COLLAR = range(1, 9)
+POSITION_LIMIT, OPEN_ORDER_LIMIT, RATE_LIMIT, DUPLICATE, NO_ROOM, UNKNOWN_ORDER, BAD_SIDE = range(9, 16)
+# What a venue may answer.
+WOULD_TRADE, VENUE_FULL, VENUE_UNKNOWN_ORDER = 16, 17, 18
+REASONS = (
+    "pass", "halted", "not_trading", "bad_qty", "bad_price", "qty_limit", "notional_limit", "no_reference",
+    "price_collar", "position_limit", "open_order_limit", "rate_limit", "duplicate", "no_room", "unknown_order",
+    "bad_side", "would_trade", "venue_full", "venue_unknown_order",
+)  # fmt: skip
+
+# Limits, by column. A value of 0 or less refuses everything: a limit nobody set is not a licence.
+ORDER_QTY_MAX, NOTIONAL_MAX, COLLAR_BPS, POSITION_QTY_MAX, OPEN_ORDER_MAX, DUPLICATE_WINDOW_NS = range(6)
+MESSAGE_RATE_MAX = 6  # per second, over all instruments: only row 0 counts
+LIMITS = (
+    "order_qty_max", "order_notional_max", "collar_bps", "position_qty_max", "open_order_max",
+    "duplicate_window_ns", "message_rate_max_per_s",
+)  # fmt: skip
+SECOND_NS = 1_000_000_000
+
+LAST = np.dtype([("ts", "i8"), ("price", "i8"), ("qty", "i8"), ("side", "i8")])
+
+
+class Risk(NamedTuple):
+    limits: Any  # int64[instruments, 8]
+    last: Any  # LAST[instruments]: the order sent last, for duplicates
+    bucket: Cells  # int64[1]: when the bucket of messages is empty again, ns
+    reasons: Cells  # int64[32]: how often each reason was given
+    halted: Cells  # int64[1]: the kill switch of the engine
+
+
+def create(instruments: int) -> Risk:
+    """No limit is set yet, so nothing passes."""
+    last = np.zeros(instruments, LAST).view(np.recarray)
+    last.side = NONE
+    return Risk(
+        np.zeros((instruments, 8), np.int64), last, np.zeros(1, np.int64), np.zeros(32, np.int64), np.zeros(1, np.int64)
+    )
+
+
+@hot
+def check(risk: Risk, view: Any, request: Any, now: int) -> int:
+    """PASS, or the reason why this new order must not be sent. Changes nothing."""
+    limits = risk.limits[request.instrument]
+    side, price, qty = request.side, request.price, request.qty
+    if risk.halted[0] != 0 or view.halted != 0:
+        return HALTED
+    if view.status != TRADING:
+        return NOT_TRADING
+    if side != BID and side != ASK:
+        return BAD_SIDE
+    if qty <= 0:
+        return BAD_QTY
+    if price <= 0:
+        return BAD_PRICE
+    if qty > limits[ORDER_QTY_MAX]:
+        return QTY_LIMIT
+    if price > limits[NOTIONAL_MAX] // qty:
+        return NOTIONAL_LIMIT
+    reason = _collar(view, price, limits[COLLAR_BPS])
+    if reason != PASS:
+        return reason
+    held = view.position + view.open_bid_qty if side == BID else view.open_ask_qty - view.position
+    if held + qty > limits[POSITION_QTY_MAX]:
+        return POSITION_LIMIT
+    if view.open_orders >= limits[OPEN_ORDER_MAX]:
+        return OPEN_ORDER_LIMIT
+    last = risk.last[request.instrument]
+    same = last.side == side and last.price == price and last.qty == qty
+    if same and now - last.ts < limits[DUPLICATE_WINDOW_NS]:
+        return DUPLICATE
+    rate = risk.limits[0, MESSAGE_RATE_MAX]
+    if rate <= 0 or risk.bucket[0] - now > SECOND_NS - SECOND_NS // rate:
+        return RATE_LIMIT
+    return PASS
+
+
+@hot
+def _collar(view: Any, price: int, bps: int) -> int:
+    """Twice the reference is the sum of the touch, or twice the last trade when a side is empty."""
+    twice = view.bid + view.ask
+    if view.bid < 0 or view.ask < 0:
+        twice = 2 * view.last_price
+    if twice <= 0:
+        return NO_REFERENCE
+    return PRICE_COLLAR if abs(2 * price - twice) > twice * bps // 10_000 else PASS
+
+
+@hot
+def sent(risk: Risk, request: Any, now: int) -> None:
+    """Remember an order that left, for the duplicate check and the rate."""
+    last = risk.last[request.instrument]
+    last.ts = now
+    last.price = request.price
+    last.qty = request.qty
+    last.side = request.side
+    count_message(risk, now)
+
+
+@hot
+def count_message(risk: Risk, now: int) -> None:
+    """A message left (an order or a cancel): one more in the bucket of this second."""
+    rate = risk.limits[0, MESSAGE_RATE_MAX]
+    if rate > 0:
+        risk.bucket[0] = max(risk.bucket[0], now) + SECOND_NS // rate
+
+
+@hot
+def set_limit(risk: Risk, instrument: int, which: int, value: int) -> bool:
+    """Set a limit of one instrument, or of all (NONE); False when there is no such limit or instrument."""
+    if which < 0 or which > MESSAGE_RATE_MAX or instrument >= len(risk.limits):
+        return False
+    if instrument >= 0:
+        risk.limits[instrument, which] = value
+        return True
+    for index in range(len(risk.limits)):
+        risk.limits[index, which] = value
+    return True

@@ -1,0 +1,202 @@
+"""What a strategy is: a class of annotated fields and plain functions over records.
+
+    class Taker(Strategy):
+        clip: int = parameter(100)          # set from outside, the same for every instrument
+        seen: int = state()                 # kept by the engine, one per instrument
+        def on_book(state, params, event, market, orders): ...
+
+Parameters and state become aligned records, so the same bytes live in numpy, in native code, in WebAssembly and on a
+GPU; the functions are compiled as they stand, and run as they stand when the JIT is off. They must not allocate, read
+a clock or draw random numbers, so a journal replays them bit for bit.
+Known bad case: `self` does not exist; a function that names an undeclared field fails when it compiles.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from . import cache
+from .hot import hot, memory
+from .hot.engine import Hooks
+from .hot.market import DEPTH_MAX
+
+HOOKS = ("on_book", "on_trade", "on_fill", "on_order", "on_timer")
+_TYPES = {int: "i8", float: "f8", bool: "i8"}
+
+
+class StrategyError(Exception):
+    """A strategy that can't be loaded: names the file or class, what is wrong, and what to write instead."""
+
+
+@dataclass(frozen=True)
+class _Field:
+    kind: str  # "parameter" or "state"
+    default: int | float | bool
+    low: float | None
+    high: float | None
+    shape: tuple[int, ...]
+
+
+def parameter(default: Any, *, low: float | None = None, high: float | None = None) -> Any:
+    """A value set from outside before the run; `low` and `high` bound it (both included)."""
+    return _Field("parameter", default, low, high, ())
+
+
+def state(default: Any = 0, *, length: int | None = None) -> Any:
+    """A value kept between events, one per instrument; with `length` an array."""
+    return _Field("state", default, None, None, () if length is None else (length,))
+
+
+class Strategy:
+    """Base class. Override any of `on_book`, `on_trade`, `on_fill`, `on_order`, `on_timer`.
+
+    Each is called as `(state, params, event, market, orders)`: the instrument's state, the parameters, the record
+    that caused the call (`ultra.wire.RECORD`), what is known of the instrument (`ultra.hot.market.MARKET`) and where to
+    put requests (`ultra.hot.outbox`). `depth` says how many levels of `market.bids` and `market.asks` are kept."""
+
+    depth: ClassVar[int] = 1
+
+
+class Loaded(NamedTuple):
+    """A strategy ready to be bound: its compiled hooks, its records, and the key of its code."""
+
+    spec: str
+    hooks: Hooks
+    state_dtype: Any
+    params_dtype: Any
+    fields: dict[str, _Field]
+    fingerprint: str
+
+
+@hot
+def _ignore(state: Any, params: Any, event: Any, market: Any, orders: Any) -> None:
+    """The hook a strategy does not have."""
+
+
+class Idle(Strategy):
+    """Does nothing: the engine as a book builder."""
+
+
+def load(spec: str | type) -> Loaded:
+    """Load `package.module:Class`, `path/to/file.py:Class` or a class."""
+    cls = _find(spec) if isinstance(spec, str) else spec
+    name = spec if isinstance(spec, str) else f"{cls.__module__}:{cls.__qualname__}"
+    if not (isinstance(cls, type) and issubclass(cls, Strategy)):
+        raise StrategyError(f"{name} is not a subclass of ultra.Strategy")
+    fields = _fields(cls, name)
+    hooks = {hook: inspect.getattr_static(cls, hook, None) for hook in HOOKS}
+    functions = {hook: _function(cls, hook, value) for hook, value in hooks.items()}
+    depth = cls.depth
+    if not 1 <= depth <= DEPTH_MAX:
+        raise StrategyError(f"{name}.depth = {depth}: must be 1 to {DEPTH_MAX}")
+    wanted = [function for function in functions.values() if function is not _ignore]
+    compiled = {hook: value if value is _ignore else hot(value) for hook, value in functions.items()}
+    digest = hashlib.sha256(cache.fingerprint(*wanted).encode())
+    digest.update(repr((depth, sorted(functions), _dtype(fields, "state"), _dtype(fields, "parameter"))).encode())
+    digest.update(repr([hook for hook in HOOKS if functions[hook] is not _ignore]).encode())
+    return Loaded(
+        name,
+        Hooks(**compiled, depth=depth),
+        _dtype(fields, "state"),
+        _dtype(fields, "parameter"),
+        fields,
+        digest.hexdigest()[:20],
+    )
+
+
+def _find(spec: str) -> Any:
+    where, _, name = spec.rpartition(":")
+    if not where or not name:
+        raise StrategyError(f"strategy {spec!r}: write package.module:Class or path/to/file.py:Class")
+    try:
+        module = _from_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    except ImportError as error:
+        raise StrategyError(f"strategy {spec!r}: {error}") from error
+    found = getattr(module, name, None)
+    if found is None:
+        classes = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Strategy) and v is not Strategy]
+        raise StrategyError(f"strategy {spec!r}: no class {name}; there are {', '.join(classes) or 'none'}")
+    return found
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise StrategyError(f"strategy file {path} does not exist")
+    name = f"ultra_strategy_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    found.loader.exec_module(module)
+    return module
+
+
+def _function(cls: type, hook: str, value: Any) -> Callable[..., None]:
+    if value is None:
+        return _ignore
+    function = value.__func__ if isinstance(value, staticmethod) else value
+    names = list(inspect.signature(function).parameters)
+    if len(names) != 5:
+        raise StrategyError(
+            f"{cls.__qualname__}.{hook}({', '.join(names)}): takes exactly (state, params, event, market, orders), no self"
+        )
+    return function  # type: ignore[no-any-return]
+
+
+def _fields(cls: type, name: str) -> dict[str, _Field]:
+    found: dict[str, _Field] = {}
+    for base in reversed(cls.__mro__):
+        for key, annotation in inspect.get_annotations(base, eval_str=True).items():
+            value = base.__dict__.get(key)
+            if not isinstance(value, _Field):
+                if base is not Strategy:
+                    raise StrategyError(f"{name}.{key}: give it a value, parameter(...) or state(...)")
+                continue
+            if annotation not in _TYPES:
+                raise StrategyError(f"{name}.{key}: {annotation!r} is not int, float or bool")
+            found[key] = value
+    return found
+
+
+def _dtype(fields: Mapping[str, _Field], kind: str) -> Any:
+    columns = [
+        (key, "f8" if isinstance(field.default, float) else "i8", field.shape)
+        for key, field in fields.items()
+        if field.kind == kind
+    ]
+    return np.dtype(columns or [("unused", "i8")], align=True)
+
+
+def states(loaded: Loaded, instruments: int) -> Any:
+    """The state records of a run, every field at its default."""
+    rows = memory.zeros(instruments, loaded.state_dtype)
+    for key, field in loaded.fields.items():
+        if field.kind == "state" and field.default:
+            rows[key] = field.default
+    return rows
+
+
+def parameters(loaded: Loaded, given: Mapping[str, int | float | bool]) -> Any:
+    """The parameter record: defaults, overridden by `given`. StrategyError names every wrong one at once."""
+    own = {key: field for key, field in loaded.fields.items() if field.kind == "parameter"}
+    wrong = [f"{key}: no such parameter; there are {', '.join(own) or 'none'}" for key in given if key not in own]
+    row = memory.zeros(1, loaded.params_dtype)
+    for key, field in own.items():
+        value = given.get(key, field.default)
+        if isinstance(field.default, int) and not isinstance(value, int):
+            wrong.append(f"{key} = {value!r}: must be a whole number")
+        elif field.low is not None and value < field.low or field.high is not None and value > field.high:
+            wrong.append(f"{key} = {value!r}: must be {field.low} to {field.high}")
+        else:
+            row[key] = value
+    if wrong:
+        raise StrategyError(f"{loaded.spec}: " + "; ".join(wrong))
+    return row

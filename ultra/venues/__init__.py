@@ -1,0 +1,1 @@
+"""Translation at the edge: one file a protocol, and the venues we can be ourselves."""

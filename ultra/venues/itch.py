@@ -1,0 +1,315 @@
+"""Nasdaq TotalView-ITCH 5.0, as in a day file: every message behind its length as a big-endian u16.
+
+`LAYOUT` is the specification as data: all 23 types, every field with its offset and width. `unpack` and `pack` run
+over it and lose nothing; `decode` is the fast path, which turns the messages that an engine acts on into records.
+No byte outside the message is ever read: a length that is not that of its type is counted and skipped.
+
+Known bad case: a file that is not framed ITCH looks like many bad lengths; the counters say so, nothing crashes.
+Source: Nasdaq TotalView-ITCH 5.0 specification (2023).
+"""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from ..hot import entry, hot
+from ..hot import ring as rings
+from ..hot.atomics import Cells
+from ..hot.bits import load_i64, load_u16, load_u32
+from ..wire import (
+    ADD, ASK, BID, CANCEL, DELETE, EXECUTE, HALTED, INSTRUMENT, NONE, NOT_PRINTABLE, PAUSED, QUOTE_ONLY, REPLACE,
+    STATUS, TRADE, TRADING, UNKNOWN_STATE,
+)  # fmt: skip
+
+# type -> (name, length, fields); a field is (name, offset, width). Every message begins with HEADER.
+HEADER: Final = (("type", 0, 1), ("locate", 1, 2), ("tracking", 3, 2), ("ts", 5, 6))
+LAYOUT: Final[dict[str, tuple[str, int, tuple[tuple[str, int, int], ...]]]] = {
+    "S": ("system event", 12, (("event", 11, 1),)),
+    "R": ("stock directory", 39, (
+        ("stock", 11, 8), ("market_category", 19, 1), ("financial_status", 20, 1), ("round_lot", 21, 4),
+        ("round_lots_only", 25, 1), ("issue_class", 26, 1), ("issue_subtype", 27, 2), ("authenticity", 29, 1),
+        ("short_sale_threshold", 30, 1), ("ipo", 31, 1), ("luld_tier", 32, 1), ("etp", 33, 1),
+        ("etp_leverage", 34, 4), ("inverse", 38, 1))),
+    "H": ("trading action", 25, (("stock", 11, 8), ("state", 19, 1), ("reserved", 20, 1), ("reason", 21, 4))),
+    "Y": ("reg sho restriction", 20, (("stock", 11, 8), ("action", 19, 1))),
+    "L": ("participant position", 26, (
+        ("mpid", 11, 4), ("stock", 15, 8), ("primary", 23, 1), ("mode", 24, 1), ("state", 25, 1))),
+    "V": ("mwcb decline levels", 35, (("level1", 11, 8), ("level2", 19, 8), ("level3", 27, 8))),
+    "W": ("mwcb status", 12, (("breached_level", 11, 1),)),
+    "K": ("ipo quoting period", 28, (
+        ("stock", 11, 8), ("release_time", 19, 4), ("qualifier", 23, 1), ("price", 24, 4))),
+    "J": ("luld auction collar", 35, (
+        ("stock", 11, 8), ("reference", 19, 4), ("upper", 23, 4), ("lower", 27, 4), ("extension", 31, 4))),
+    "h": ("operational halt", 21, (("stock", 11, 8), ("market", 19, 1), ("action", 20, 1))),
+    "A": ("add order", 36, (("ref", 11, 8), ("side", 19, 1), ("shares", 20, 4), ("stock", 24, 8), ("price", 32, 4))),
+    "F": ("add order with mpid", 40, (
+        ("ref", 11, 8), ("side", 19, 1), ("shares", 20, 4), ("stock", 24, 8), ("price", 32, 4), ("mpid", 36, 4))),
+    "E": ("executed", 31, (("ref", 11, 8), ("shares", 19, 4), ("match", 23, 8))),
+    "C": ("executed with price", 36, (
+        ("ref", 11, 8), ("shares", 19, 4), ("match", 23, 8), ("printable", 31, 1), ("price", 32, 4))),
+    "X": ("cancel", 23, (("ref", 11, 8), ("shares", 19, 4))),
+    "D": ("delete", 19, (("ref", 11, 8),)),
+    "U": ("replace", 35, (("ref", 11, 8), ("new_ref", 19, 8), ("shares", 27, 4), ("price", 31, 4))),
+    "P": ("trade", 44, (
+        ("ref", 11, 8), ("side", 19, 1), ("shares", 20, 4), ("stock", 24, 8), ("price", 32, 4), ("match", 36, 8))),
+    "Q": ("cross trade", 40, (
+        ("shares", 11, 8), ("stock", 19, 8), ("price", 27, 4), ("match", 31, 8), ("cross_type", 39, 1))),
+    "B": ("broken trade", 19, (("match", 11, 8),)),
+    "I": ("net order imbalance", 50, (
+        ("paired", 11, 8), ("imbalance", 19, 8), ("direction", 27, 1), ("stock", 28, 8), ("far", 36, 4),
+        ("near", 40, 4), ("reference", 44, 4), ("cross_type", 48, 1), ("price_variation", 49, 1))),
+    "N": ("retail interest", 20, (("stock", 11, 8), ("flag", 19, 1))),
+    "O": ("direct listing", 48, (
+        ("stock", 11, 8), ("open_eligibility", 19, 1), ("min_price", 20, 4), ("max_price", 24, 4),
+        ("near_price", 28, 4), ("near_time", 32, 8), ("lower_collar", 40, 4), ("upper_collar", 44, 4))),
+}  # fmt: skip
+FIELD_MAX: Final = max(len(fields) for _, _, fields in LAYOUT.values()) + len(HEADER)
+TICK_E9: Final = 100_000  # a price unit of ITCH is 1/10000 of a dollar
+LOT_E9: Final = 1_000_000_000  # a lot is one share
+PRICE_STEP: Final = 100  # a cent; stocks under a dollar refine it
+
+_S, _R, _H, _A, _F, _E, _C, _X, _D, _U, _P, _Q = (ord(c) for c in "SRHAFECXDUPQ")
+_B, _SELL, _N, _T, _PAUSE, _QUOTE = ord("B"), ord("S"), ord("N"), ord("T"), ord("P"), ord("Q")
+
+
+def _tables() -> tuple[Any, Any]:
+    lengths = np.zeros(256, np.int64)
+    fields = np.zeros((256, FIELD_MAX, 2), np.int64)  # offset, width; width 0 ends the list
+    for letter, (_, length, own) in LAYOUT.items():
+        lengths[ord(letter)] = length
+        at = 0
+        for index, (_, offset, width) in enumerate(HEADER + own):
+            assert offset == at, f"{letter}: the fields leave a hole at {at}"
+            fields[ord(letter), index] = offset, width
+            at += width
+        assert at == length, letter
+    return lengths, fields
+
+
+LENGTHS, FIELDS = _tables()
+
+# Cells of a decoder.
+MESSAGES, FILTERED, UNKNOWN_TYPE, BAD_LENGTH, UNKNOWN_LOCATE, INSTRUMENTS_FULL, KNOWN = 0, 1, 2, 3, 4, 5, 6
+TS_BASE, TIME_BACKWARDS, TS_LAST = 7, 8, 9
+ERRORS: Final = {
+    "unknown_type": UNKNOWN_TYPE, "bad_length": BAD_LENGTH, "unknown_locate": UNKNOWN_LOCATE,
+    "instruments_full": INSTRUMENTS_FULL, "time_backwards": TIME_BACKWARDS,
+}  # fmt: skip
+UNSEEN, IGNORED = -1, -2  # of `locates`
+
+
+class Decoder(NamedTuple):
+    """What is known of a session: its instruments, and the count of everything."""
+
+    locates: Any  # int32[65536]: stock locate -> instrument index, UNSEEN or IGNORED
+    symbols: Cells  # int64[instrument_max]: instrument index -> symbol
+    by_type: Cells  # int64[256]
+    cells: Cells  # int64[16]
+    selective: bool  # only the instruments known from the start
+
+
+def create(instrument_max: int, symbols: list[int], *, selective: bool, ts_base: int = 0) -> Decoder:
+    """A decoder that gives `symbols` the first indices, in order, and others the next as they come.
+
+    `selective` ignores the others instead. `ts_base` (ns) is the session's midnight."""
+    cells = np.zeros(16, np.int64)
+    cells[KNOWN], cells[TS_BASE] = len(symbols), ts_base
+    table = np.zeros(instrument_max, np.int64)
+    table[: len(symbols)] = symbols
+    return Decoder(np.full(65536, UNSEEN, np.int32), table, np.zeros(256, np.int64), cells, selective)
+
+
+@hot
+def unpack(buffer: Any, at: int, values: Cells) -> int:
+    """All fields of the message at `at` as integers, in the order of HEADER + LAYOUT; returns how many."""
+    kind = np.int64(buffer[at])
+    count = 0
+    while count < FIELD_MAX and FIELDS[kind, count, 1] > 0:
+        value = np.int64(0)
+        for k in range(FIELDS[kind, count, 1]):
+            value = (value << 8) | np.int64(buffer[at + FIELDS[kind, count, 0] + k])
+        values[count] = value
+        count += 1
+    return count
+
+
+@hot
+def pack(buffer: Any, at: int, values: Cells) -> int:
+    """The inverse of `unpack`: write a message (its type is values[0]) and return its length."""
+    kind = values[0]
+    for count in range(FIELD_MAX):
+        width = FIELDS[kind, count, 1]
+        for k in range(width):
+            buffer[at + FIELDS[kind, count, 0] + k] = (values[count] >> (8 * (width - 1 - k))) & 255
+    return LENGTHS[kind]
+
+
+@hot
+def decode_some(decoder: Decoder, buffer: Any, start: int, stop: int, ring: rings.Ring) -> int:
+    """Decode whole messages of `buffer[start:stop]` into the ring until it is full or the bytes end.
+
+    Returns the offset behind the last message taken. What is left is an incomplete message, or waits for room."""
+    at = start
+    while at < stop:
+        free = rings.room(ring)
+        filled = 0
+        while filled < free and at + 2 <= stop:
+            length = load_u16(buffer, at)
+            if at + 2 + length > stop:
+                break
+            slot = ring.slots[rings.claimed(ring, filled)]
+            filled += message(decoder, buffer, at + 2, length, slot)
+            at += 2 + length
+        if filled == 0:
+            break
+        rings.publish(ring, filled)
+    return at
+
+
+@entry
+def decode(decoder: Decoder, buffer: Any, start: int, stop: int, ring: rings.Ring) -> int:
+    """`decode_some` for code outside the hot path."""
+    return decode_some(decoder, buffer, start, stop, ring)
+
+
+@hot
+def message(decoder: Decoder, buffer: Any, at: int, length: int, record: Any) -> int:
+    """Decode one message of `length` bytes into a record. Returns 1 if there is one for the engine, else 0."""
+    cells = decoder.cells
+    cells[MESSAGES] += 1
+    if length == 0:
+        cells[BAD_LENGTH] += 1
+        return 0
+    kind = np.int64(buffer[at])
+    if length != LENGTHS[kind]:
+        cells[UNKNOWN_TYPE if LENGTHS[kind] == 0 else BAD_LENGTH] += 1
+        return 0
+    decoder.by_type[kind] += 1
+    ts = (load_u16(buffer, at + 5) << 32) | load_u32(buffer, at + 7)
+    if ts < cells[TS_LAST]:
+        cells[TIME_BACKWARDS] += 1
+    cells[TS_LAST] = ts
+    locate = load_u16(buffer, at + 1)
+    instrument = np.int64(decoder.locates[locate])
+    record.flags = 0
+    record.ts_event = cells[TS_BASE] + ts
+    record.ts_recv = record.ts_event
+    if instrument < 0:
+        if instrument == IGNORED:
+            cells[FILTERED] += 1
+            return 0
+        instrument = _introduce(decoder, buffer, at, kind, locate)
+        if instrument < 0:
+            return 0
+    record.instrument = instrument
+    record.side = 0
+    record.order_id = NONE
+    record.price = NONE
+    record.qty = 0
+    record.aux = NONE
+    return _body(decoder, buffer, at, kind, record)
+
+
+@hot
+def _body(decoder: Decoder, buffer: Any, at: int, kind: int, record: Any) -> int:
+    if kind == _A or kind == _F:
+        record.kind = ADD
+        record.order_id = load_i64(buffer, at + 11)
+        record.side = BID if buffer[at + 19] == _B else (ASK if buffer[at + 19] == _SELL else 2)
+        record.qty = load_u32(buffer, at + 20)
+        record.price = load_u32(buffer, at + 32)
+    elif kind == _D:
+        record.kind = DELETE
+        record.order_id = load_i64(buffer, at + 11)
+    elif kind == _U:
+        record.kind = REPLACE
+        record.order_id = load_i64(buffer, at + 11)
+        record.aux = load_i64(buffer, at + 19)
+        record.qty = load_u32(buffer, at + 27)
+        record.price = load_u32(buffer, at + 31)
+    elif kind == _E or kind == _C:
+        record.kind = EXECUTE
+        record.order_id = load_i64(buffer, at + 11)
+        record.qty = load_u32(buffer, at + 19)
+        record.aux = load_i64(buffer, at + 23)
+        if kind == _C:
+            record.price = load_u32(buffer, at + 32)
+            record.flags = NOT_PRINTABLE if buffer[at + 31] == _N else 0
+    elif kind == _X:
+        record.kind = CANCEL
+        record.order_id = load_i64(buffer, at + 11)
+        record.qty = load_u32(buffer, at + 19)
+    else:
+        return _rare(decoder, buffer, at, kind, record)
+    return 1
+
+
+@hot
+def _rare(decoder: Decoder, buffer: Any, at: int, kind: int, record: Any) -> int:
+    if kind == _P:
+        record.kind = TRADE
+        record.qty = load_u32(buffer, at + 20)
+        record.price = load_u32(buffer, at + 32)
+        record.aux = load_i64(buffer, at + 36)
+    elif kind == _Q:
+        record.kind = TRADE
+        record.qty = load_i64(buffer, at + 11)
+        record.price = load_u32(buffer, at + 27)
+        record.aux = load_i64(buffer, at + 31)
+    elif kind == _H:
+        record.kind = STATUS
+        state = buffer[at + 19]
+        record.aux = UNKNOWN_STATE
+        if state == _T:
+            record.aux = TRADING
+        elif state == _H:
+            record.aux = HALTED
+        elif state == _PAUSE:
+            record.aux = PAUSED
+        elif state == _QUOTE:
+            record.aux = QUOTE_ONLY
+    elif kind == _R:
+        record.kind = INSTRUMENT
+        record.order_id = load_i64(buffer, at + 11)
+        record.price = TICK_E9
+        record.qty = LOT_E9
+        record.aux = PRICE_STEP
+    else:
+        return 0
+    return 1
+
+
+@hot
+def _introduce(decoder: Decoder, buffer: Any, at: int, kind: int, locate: int) -> int:
+    """The index of a locate seen for the first time; negative when this message can't name it, or it is ignored."""
+    if kind == _R or kind == _H:
+        symbol = load_i64(buffer, at + 11)
+    elif kind == _A or kind == _F or kind == _P:
+        symbol = load_i64(buffer, at + 24)
+    else:
+        if kind == _E or kind == _C or kind == _X or kind == _D or kind == _U:
+            decoder.cells[UNKNOWN_LOCATE] += 1
+        return NONE
+    known = decoder.cells[KNOWN]
+    index = 0
+    while index < known and decoder.symbols[index] != symbol:
+        index += 1
+    if index == known:
+        if decoder.selective or known == len(decoder.symbols):
+            decoder.locates[locate] = IGNORED
+            decoder.cells[FILTERED if decoder.selective else INSTRUMENTS_FULL] += 1
+            return NONE
+        decoder.symbols[known] = symbol
+        decoder.cells[KNOWN] += 1
+    decoder.locates[locate] = index
+    return index
+
+
+def counts(decoder: Decoder) -> dict[str, int]:
+    """Messages by type letter."""
+    return {chr(kind): int(n) for kind, n in enumerate(decoder.by_type) if n}
+
+
+def errors(decoder: Decoder) -> dict[str, int]:
+    """What was wrong with the input, by kind; empty when nothing was."""
+    return {name: int(decoder.cells[cell]) for name, cell in ERRORS.items() if decoder.cells[cell]}
