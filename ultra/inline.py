@@ -20,7 +20,7 @@ from .hot import table as tables
 from .hot.atomics import Cells, store_release
 from .hot.clock import ticks
 from .venues import itch, paper
-from .wire import MARKET_LAST, NONE, TIMER
+from .wire import MARKET_LAST, NONE, REPLACE, TIMER
 
 # What `pump` stopped for.
 NEED_BYTES, JOURNAL_FULL, CHECKPOINT_DUE, PACED, NEED_RECORDS = range(5)
@@ -81,6 +81,24 @@ def build(hooks: engines.Hooks, key: str) -> Callable[..., int]:
         return at
 
     return pump
+
+
+@entry
+def books_only(book: books.Book, decoder: itch.Decoder, feed: rings.Ring, buffer: Any, start: int, stop: int) -> int:
+    """Decode `buffer[start:stop]` into the books and nothing else; returns the offset reached."""
+    at = start
+    while True:
+        at = itch.decode_some(decoder, buffer, at, stop, feed)
+        waiting = rings.ready(feed)
+        if waiting == 0:
+            return at
+        for _ in range(waiting):
+            record = feed.slots[rings.polled(feed, 0)]
+            if record.kind <= REPLACE:
+                books.apply(book, record)
+            if book.ids.cells[tables.USED] > PREFETCH_FROM:
+                look_ahead(book, feed)
+            rings.release(feed, 1)
 
 
 @hot

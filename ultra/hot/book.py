@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..wire import ASK, BID, NONE
+from ..wire import ADD, ASK, BID, DELETE, NONE, REPLACE
 from . import hot, memory
 from . import ladder as ladders
 from . import pool as pools
@@ -55,6 +55,38 @@ def create(instruments: int, order_max: int, page_max: int, *, step: int = 100, 
         np.zeros(16, np.int64),
         np.zeros((1 << 14, 4), np.int64),
     )
+
+
+@hot
+def apply(book: Book, record: Any) -> int:
+    """One market record (ADD .. REPLACE) into the book. Completes it: whose side, price and quantity it was."""
+    kind, instrument = record.kind, np.int64(record.instrument)
+    outcome, adding, order_id = OK, kind == ADD, record.order_id
+    if not adding:
+        slot = find(book, order_id)
+        if slot < 0:
+            outcome = UNKNOWN_ORDER
+        elif book.orders[slot].side >> 1 != instrument:
+            outcome = WRONG_INSTRUMENT
+        else:
+            complete(book, slot, record)
+            qty = book.orders[slot].qty if kind == REPLACE else record.qty
+            outcome = reduce(book, slot, qty)
+            adding, order_id = kind == REPLACE, record.aux
+    if adding:
+        outcome = add(book, instrument, record.side, order_id, record.price, record.qty)
+    book.outcomes[outcome] += 1
+    return outcome
+
+
+@hot
+def complete(book: Book, slot: int, record: Any) -> None:
+    """Write into a record what the feed leaves out, because the order says it."""
+    record.side = book.orders[slot].side & 1
+    if record.kind == DELETE:
+        record.qty = book.orders[slot].qty
+    if record.kind != REPLACE and record.price == NONE:
+        record.price = price_of(book, slot)
 
 
 @hot

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..wire import (
-    ACCEPTED, ADD, DELETE, EXECUTE, FILL, HALT, INSTRUMENT, LIMIT, MARKET_LAST, NEW, NONE, NOT_PRINTABLE, RECORD,
+    ACCEPTED, EXECUTE, FILL, HALT, INSTRUMENT, LIMIT, MARKET_LAST, NEW, NONE, NOT_PRINTABLE, PARAMETER, RECORD,
     REJECTED, REPLACE, REPLY_LAST, REQUEST, STATUS, TIMER, TRADE,
 )  # fmt: skip
 from . import book as books
@@ -43,6 +43,7 @@ class Engine(NamedTuple):
     note: Any  # RECORD[1]: tells the strategy of an order that risk refused
     state: Any  # the strategy's state, one record per instrument
     params: Any  # the strategy's parameters, one record
+    params_words: Any  # the same memory as int64, one word a parameter
     cells: Cells
 
 
@@ -71,6 +72,7 @@ def create(
         memory.zeros(1, RECORD),
         state,
         params,
+        params.view(np.ndarray).view(np.int64),
         np.zeros(CELLS, np.int64),
     )
     acquire = door(pools.acquire)
@@ -111,8 +113,12 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
     def on_market(engine: Engine, record: Any) -> None:
         instrument = np.int64(record.instrument)
         view = engine.market[instrument]
-        outcome = apply(engine, view, record)
-        engine.book.outcomes[outcome] += 1
+        if instrument >= engine.cells[INSTRUMENTS]:
+            engine.cells[INSTRUMENTS] = instrument + 1
+        if record.kind <= REPLACE:
+            outcome = books.apply(engine.book, record)
+        else:
+            outcome = inform(view, record)
         engine.cells[OUTCOME] = outcome
         moved = markets.refresh(view, engine.book, instrument)
         if depth > 1 and record.kind <= REPLACE:
@@ -120,6 +126,7 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
             moved = True
         state, params, orders = engine.state[instrument], engine.params[0], engine.outbox[0]
         if (record.kind == EXECUTE or record.kind == TRADE) and outcome == books.OK:
+            traded(view, record)
             on_trade(state, params, record, view, orders)
         if moved:
             on_book(state, params, record, view, orders)
@@ -167,6 +174,8 @@ def on_command(engine: Engine, record: Any) -> None:
     if record.kind == LIMIT:
         if not risks.set_limit(engine.risk, np.int64(record.instrument), record.order_id, record.aux):
             engine.cells[UNKNOWN_RECORDS] += 1
+    elif record.kind == PARAMETER and 0 <= record.order_id < len(engine.params_words):
+        engine.params_words[record.order_id] = record.aux
     elif record.kind == HALT:
         halt(engine, np.int64(record.instrument), record.aux)
     elif record.kind <= LAST_KIND:
@@ -174,40 +183,10 @@ def on_command(engine: Engine, record: Any) -> None:
 
 
 @hot
-def apply(engine: Engine, view: Any, record: Any) -> int:
-    """One market record into the book. Completes the record: whose side, price and quantity it was."""
-    book, kind, instrument = engine.book, record.kind, np.int64(record.instrument)
-    if instrument >= engine.cells[INSTRUMENTS]:
-        engine.cells[INSTRUMENTS] = instrument + 1
-    if kind > REPLACE:
-        return inform(view, record)
-    if kind == ADD:
-        return books.add(book, instrument, record.side, record.order_id, record.price, record.qty)
-    slot = books.find(book, record.order_id)
-    if slot < 0:
-        return books.UNKNOWN_ORDER
-    s = np.int64(book.orders[slot].side)
-    if s >> 1 != instrument:
-        return books.WRONG_INSTRUMENT
-    record.side = s & 1
-    if kind == DELETE:
-        record.qty = book.orders[slot].qty
-    if kind != REPLACE and record.price == NONE:
-        record.price = books.price_of(book, slot)
-    if kind == EXECUTE:
-        traded(view, record)
-    outcome = books.reduce(book, slot, book.orders[slot].qty if kind == REPLACE else record.qty)
-    if kind == REPLACE:
-        outcome = books.add(book, instrument, record.side, record.aux, record.price, record.qty)
-    return outcome
-
-
-@hot
 def inform(view: Any, record: Any) -> int:
     """A market record that touches no resting order."""
     if record.kind == TRADE:
         record.side = NONE
-        traded(view, record)
     elif record.kind == STATUS:
         view.status = record.aux
     elif record.kind == INSTRUMENT:
