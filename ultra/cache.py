@@ -88,7 +88,7 @@ def _prune(current: Path) -> None:
 
 def fingerprint(*functions: Callable[..., Any]) -> str:
     """A hash of what these functions compute: code, constants, and every global they read, followed through
-    calls. Functions of this package are left out: `key` covers them."""
+    calls. Without effect for those of the hot path, which `key` covers anyway."""
     digest = hashlib.sha256()
     for function in functions:
         _feed(digest, function, set())
@@ -105,19 +105,29 @@ def _feed(digest: Any, value: Any, seen: set[int]) -> None:
     seen.add(id(function))
     digest.update(function.__qualname__.encode())
     _feed_code(digest, function.__code__)
+    for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        _feed(digest, default, seen)
     for cell in function.__closure__ or ():
         _feed(digest, cell.cell_contents, seen)
-    for name in function.__code__.co_names:
+    names = _names(function.__code__)
+    for name in names:
         read = function.__globals__.get(name)
         if isinstance(read, types.ModuleType):
-            for attribute in function.__code__.co_names:
+            for attribute in names:
                 _feed(digest, getattr(read, attribute, None), seen)
         else:
             _feed(digest, read, seen)
 
 
+def _names(code: types.CodeType) -> list[str]:
+    """Every name that the code reads, those of the functions inside it too."""
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return [*code.co_names, *(name for names in inner for name in names)]
+
+
 def _feed_code(digest: Any, code: types.CodeType) -> None:
-    digest.update(code.co_code)
+    # The bytecode has the numbers of names, not the names: `market.bid` and `market.ask` are the same bytes.
+    digest.update(code.co_code + repr(code.co_names).encode())
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             _feed_code(digest, constant)
@@ -127,7 +137,7 @@ def _feed_code(digest: Any, code: types.CodeType) -> None:
 
 def _constant(value: Any) -> bytes:
     """What of a global can change the code: numbers, text, tuples and arrays; a class or module only by name."""
-    if hasattr(value, "tobytes") and hasattr(value, "dtype"):
+    if hasattr(value, "tobytes") and hasattr(value, "dtype") and not isinstance(value, type):
         return repr(value.dtype).encode() + bytes(value.tobytes())
     if isinstance(value, int | float | str | bytes | tuple | bool | None):
         return repr(value).encode()

@@ -13,14 +13,14 @@ import numpy as np
 from .hot import book as books
 from .hot import curve as curves
 from .hot import engine as engines
-from .hot import entry, hot
+from .hot import entry, hot, memory
 from .hot import histogram as histograms
 from .hot import ring as rings
 from .hot import table as tables
 from .hot.atomics import Cells, store_release
 from .hot.clock import ticks
 from .venues import itch, paper
-from .wire import MARKET_LAST, NONE, REPLACE, TIMER
+from .wire import JOURNAL_PROCESSED, MARKET_LAST, NONE, RECORD, REPLACE, TIMER
 
 # What `pump` stopped for.
 NEED_BYTES, JOURNAL_FULL, CHECKPOINT_DUE, PACED, NEED_RECORDS = range(5)
@@ -29,10 +29,9 @@ NEED_BYTES, JOURNAL_FULL, CHECKPOINT_DUE, PACED, NEED_RECORDS = range(5)
 NEXT, CHECKPOINT_AT, PACE_UNTIL, TIMER_NS, TIMER_AT, SAMPLE_EVERY, SAMPLE_IN, JOURNAL_ALL = range(8)
 MARKET_RECORDS, STOPPED_FOR, ENDED, REPLAYING, UNTIL = range(8, 13)
 CELLS = 16
+NEVER = 1 << 62
 # Where an input came from.
 NOWHERE, FEED, REPLY, COMMAND, NOTE = range(5)
-# Free cells of the journal's ring, one line each: what other processes may read while we run.
-PROCESSED = 4 * rings.LINE  # sequence of the next input: everything below it was processed
 # More live orders than this don't fit in a core's cache: warm what the next messages need.
 PREFETCH_FROM = 1 << 14
 AHEAD_ID, AHEAD_ORDER, AHEAD_LEVEL = 24, 16, 8
@@ -48,6 +47,17 @@ class Run(NamedTuple):
     service: histograms.Histogram  # ticks from taking a record to the end of the engine's step
     curve: curves.Curve
     cells: Cells
+
+
+def create(
+    engine: engines.Engine, venue: paper.Paper, feed: rings.Ring, commands: rings.Ring, journal: rings.Ring
+) -> Run:
+    """A run that has not begun: no checkpoint, no pace, no timer, every record's service time taken."""
+    cells = np.zeros(CELLS, np.int64)
+    cells[CHECKPOINT_AT] = cells[PACE_UNTIL] = cells[UNTIL] = NEVER
+    cells[SAMPLE_EVERY] = 1
+    note = memory.zeros(1, RECORD)
+    return Run(engine, venue, feed, commands, journal, note, histograms.create(), curves.create(), cells)
 
 
 def build(hooks: engines.Hooks, key: str) -> Callable[..., int]:
@@ -67,6 +77,7 @@ def build(hooks: engines.Hooks, key: str) -> Callable[..., int]:
             if source == NOWHERE:
                 continue
             record = head(run, source)
+            record.sequence = cells[NEXT]
             if cells[REPLAYING] == 0 and not keep(run, record):
                 source = -np.int64(JOURNAL_FULL) - 1
                 break
@@ -77,7 +88,7 @@ def build(hooks: engines.Hooks, key: str) -> Callable[..., int]:
                 histograms.record(run.service, ticks() - before)  # type: ignore[call-arg]
             done(run, record, source)
         cells[STOPPED_FOR] = -source - 1
-        store_release(run.journal.cells, PROCESSED, cells[NEXT])
+        store_release(run.journal.cells, JOURNAL_PROCESSED, cells[NEXT])
         return at
 
     return pump
@@ -111,7 +122,7 @@ def next_source(run: Run) -> int:
         return COMMAND
     if rings.ready(run.venue.replies) > 0:
         return REPLY
-    now = np.int64(1) << 62
+    now = NEVER
     if rings.ready(run.feed) > 0:
         now = run.feed.slots[rings.polled(run.feed, 0)].ts_event
     elif cells[ENDED] == 0:
@@ -133,7 +144,7 @@ def next_source(run: Run) -> int:
 def timer_due(run: Run, now: int) -> bool:
     """A timer fires before the market record of this moment: its record is then in `note`."""
     cells, due = run.cells, run.cells[TIMER_AT]
-    if now < due or now >= np.int64(1) << 62:
+    if now < due or now >= NEVER:
         return False
     cells[TIMER_AT] = (now // cells[TIMER_NS] + 1) * cells[TIMER_NS]
     run.note[0].kind = TIMER
@@ -172,16 +183,14 @@ def head(run: Run, source: int) -> Any:
 
 @hot
 def keep(run: Run, record: Any) -> bool:
-    """Number an input and hand it to the journal. False, and nothing done, when the journal's ring is full."""
+    """Hand a numbered input to the journal. False, and nothing done, when the journal's ring is full."""
     cells = run.cells
     if record.kind > MARKET_LAST or cells[JOURNAL_ALL] != 0:
         slot = rings.claim(run.journal)
         if slot < 0:
             return False
-        record.sequence = cells[NEXT]
         run.journal.slots[slot] = record
         rings.publish(run.journal, 1)
-    record.sequence = cells[NEXT]
     return True
 
 

@@ -42,6 +42,7 @@ PARAMETER: Final = 34  # order_id = index, aux = the value's 64 bits
 HALT: Final = 35  # instrument (NONE = all), aux = 1 halt, 0 resume
 CHECKPOINT: Final = 36  # aux = first 64 bits of the state hash before this record, order_id = the next 64
 END: Final = 37  # as CHECKPOINT, written once when a run ends in good order
+SOURCE: Final = 38  # price = offset in the source file, aux and order_id = first 128 bits of its SHA-256 up to there
 
 # Kinds of output: what the engine asks of a venue.
 NEW: Final = 1
@@ -95,11 +96,23 @@ REQUEST: Final = np.dtype(
 
 assert RECORD.itemsize == REQUEST.itemsize == 64, "a record is one cache line"
 
+# Cells of a ring in shared memory (ultra.hot.ring), as indices of int64. Each sequence is two cache lines from the next:
+# the adjacent-line prefetcher would couple neighbours.
+RING_LINE: Final = 16
+RING_CURSOR: Final = 0
+RING_GATE: Final = 2 * RING_LINE
+RING_CELLS: Final = 8 * RING_LINE
+# What the engine and the journal tell each other in the free cells of their ring.
+JOURNAL_PROCESSED: Final = 4 * RING_LINE  # every input below this sequence was processed: level `memory`
+JOURNAL_DURABLE: Final = 5 * RING_LINE  # every input below this sequence is recoverable from disk: level `local`
+JOURNAL_CLOSE: Final = 6 * RING_LINE  # 1: write what is left and end
+JOURNAL_FAILED: Final = 7 * RING_LINE  # errno of the write or sync that failed; nothing is written after it
+
 KIND_NAMES: Final = {
     ADD: "add", EXECUTE: "execute", CANCEL: "cancel", DELETE: "delete", REPLACE: "replace", TRADE: "trade",
     STATUS: "status", INSTRUMENT: "instrument", ACCEPTED: "accepted", FILL: "fill", CANCELLED: "cancelled",
     REJECTED: "rejected", TIMER: "timer", LIMIT: "limit", PARAMETER: "parameter", HALT: "halt",
-    CHECKPOINT: "checkpoint", END: "end",
+    CHECKPOINT: "checkpoint", END: "end", SOURCE: "source",
 }  # fmt: skip
 
 

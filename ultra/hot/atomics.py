@@ -12,6 +12,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
+from .bits import signed
 from .instruction import I32, byte_pointer, external, instruction, pointer
 
 Cells = np.ndarray[Any, np.dtype[np.int64]]
@@ -49,7 +50,7 @@ def store_release(typingctx: Any, cells: Any, index: Any, value: Any) -> Any:
 
 def _fetch_add(cells: Cells, index: int, value: int) -> int:
     before = int(cells[index])
-    cells[index] = before + value
+    cells[index] = signed(before + int(value))
     return before
 
 

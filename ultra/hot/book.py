@@ -246,3 +246,50 @@ def ahead_level(book: Book, order_id: int) -> None:
             prefetch(book.orders, order.prev)
         if order.next >= 0:
             prefetch(book.orders, order.next)
+
+
+def levels(book: Book, s: int) -> dict[int, int]:
+    """Price -> level of everything that rests on side `s`, in no order: for tests."""
+    ladder, found = book.ladder, {}
+    for key, node in tables.items(ladder.directory).items():
+        if node >= len(ladder.levels) >> 6 or (key ^ ladders.TAG) >> ladders.SIDE_SHIFT != s:
+            continue
+        for bit in range(64):
+            if int(ladder.nodes[node].bits) >> bit & 1:
+                price = ((key & ladders.PREFIX) << 6 | bit) * int(ladder.sides[s].step)
+                found[price] = 64 * node + bit
+    return found
+
+
+def queue(book: Book, level: int) -> list[int]:
+    """Slots of the orders of a level, first in first, every link held against the other: for tests."""
+    row = book.ladder.levels[level]
+    slots, before, slot = [], NONE, int(row.head)
+    while slot != NONE:
+        order = book.orders[slot]
+        assert int(order.prev) == before, "a queue is linked differently forth and back"
+        assert int(order.level) == level and int(order.qty) > 0
+        slots.append(slot)
+        before, slot = slot, int(order.next)
+    assert int(row.tail) == before, "a queue does not end at its tail"
+    assert int(row.qty) == sum(int(book.orders[slot].qty) for slot in slots)
+    return slots
+
+
+def check(book: Book) -> None:
+    """Every invariant, in O(orders + pages): for tests."""
+    pools.check(book.pool)
+    tables.check(book.ids)
+    ladders.check(book.ladder)
+    resting: dict[int, int] = {}
+    for s, side in enumerate(book.ladder.sides):
+        found = levels(book, s)
+        best_price = (min if s & 1 else max)(found, default=NONE)
+        assert int(side.price) == best_price and int(side.level) == found.get(best_price, NONE)
+        assert int(side.levels) == len(found)
+        slots = [slot for level in found.values() for slot in queue(book, level)]
+        assert int(side.orders) == len(slots)
+        assert all(int(book.orders[slot].side) == s for slot in slots)
+        resting |= {int(book.orders[slot].order_id): slot for slot in slots}
+    assert tables.items(book.ids) == resting, "an id in the table is not the id of a resting order"
+    assert len(resting) == int(book.pool.cells[pools.LIVE])

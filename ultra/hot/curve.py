@@ -41,11 +41,6 @@ def sample(curve: Curve, ts: int, market: Any, instruments: int) -> None:
     """Take a point: P&L (ticks x lots) and gross position over the first `instruments`."""
     cells = curve.cells
     cells[SKIP] = 0
-    if cells[COUNT] == len(curve.points):
-        for k in range(len(curve.points) // 2):
-            curve.points[k] = curve.points[2 * k + 1]
-        cells[COUNT] = len(curve.points) // 2
-        cells[STRIDE] *= 2
     point = curve.points[cells[COUNT]]
     point.ts = ts
     pnl = np.int64(0)
@@ -57,3 +52,8 @@ def sample(curve: Curve, ts: int, market: Any, instruments: int) -> None:
     point.pnl = pnl
     point.gross = gross
     cells[COUNT] += 1
+    if cells[COUNT] == len(curve.points):  # at once, while the last point lies on the doubled stride too
+        for k in range(len(curve.points) // 2):
+            curve.points[k] = curve.points[2 * k + 1]
+        cells[COUNT] = len(curve.points) // 2
+        cells[STRIDE] *= 2

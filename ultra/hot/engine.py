@@ -137,7 +137,7 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
         view = engine.market[instrument]
         state, params, orders = engine.state[instrument], engine.params[0], engine.outbox[0]
         if record.kind == FILL:
-            own.fill(engine.orders, view, record.order_id, record.side, record.price, record.qty)
+            own.fill(engine.orders, view, record.order_id, instrument, record.side, record.price, record.qty)
             on_fill(state, params, record, view, orders)
             return
         event = own.ON_ACCEPTED if record.kind == ACCEPTED else own.ON_CANCELLED
@@ -145,7 +145,7 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
             event = own.ON_REJECTED
             engine.cells[VENUE_REJECTS] += 1
             engine.risk.reasons[record.aux & 31] += 1
-        if own.reply(engine.orders, view, record.order_id, event):
+        if own.reply(engine.orders, view, record.order_id, instrument, event):
             on_order(state, params, record, view, orders)
 
     @hot

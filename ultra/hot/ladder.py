@@ -95,6 +95,17 @@ def locate(ladder: Ladder, s: int, price: int) -> int:
 
 
 @hot
+def level_at(ladder: Ladder, s: int, price: int) -> int:
+    """The level of a price if its page is mapped, else NONE. Changes nothing: for those who only look."""
+    step = ladder.sides[s].step
+    key = price // step
+    if price <= 0 or key * step != price or key >= KEY_MAX:
+        return NONE
+    page = tables.find(ladder.directory, TAG | (s << SIDE_SHIFT) | (key >> 6))
+    return page * 64 + (key & 63) if page >= 0 else NONE
+
+
+@hot
 def price_of(ladder: Ladder, s: int, level: int) -> int:
     """Price of a level of side `s`."""
     key = ((ladder.nodes[level >> 6].key & PREFIX) << 6) | (level & 63)
@@ -263,7 +274,6 @@ def check(ladder: Ladder) -> None:
         if int(row.parent) >= 0:
             parent = int(ladder.nodes[int(row.parent)].bits)
             assert bool((parent >> (key & 63)) & 1) == (int(row.bits) != 0)
-        for bit in range(64):
-            occupied = bool((int(row.bits) >> bit) & 1)
-            if node < leaves:
-                assert occupied == (int(ladder.levels[node * 64 + bit].qty) > 0)
+        if node < leaves:
+            occupied = (ladder.levels.qty[64 * node : 64 * node + 64] > 0).tolist()
+            assert occupied == [bool(int(row.bits) >> bit & 1) for bit in range(64)]

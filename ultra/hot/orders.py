@@ -3,8 +3,9 @@
     SENT -- accepted --> LIVE -- fills --> FILLED        SENT, LIVE -- cancel asked --> CANCELLING
     SENT -- rejected --> REJECTED                        LIVE, CANCELLING -- cancelled --> CANCELLED
 
-A terminal state gives the handle back. A reply that is not legal in the state changes nothing but its counter,
-except a fill: what the venue says was traded is the position, whatever we believed (counted as `late`).
+A terminal state gives the handle back. A reply that is not legal in the state, or is of another instrument,
+changes nothing but its counter, except a fill: what the venue says was traded is the position, whatever we
+believed (counted as `late`).
 """
 
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ for _state, _event, _next in (
     TRANSITIONS[_state, _event] = _next
 
 # Counters.
-OPENED, ILLEGAL_REPLIES, LATE_FILLS, OVERFILLED = 0, 1, 2, 3
+OPENED, ILLEGAL_REPLIES, LATE_FILLS, OVERFILLED, LATE_REPLIES = 0, 1, 2, 3, 4
 
 OWN = np.dtype(
     [
@@ -97,10 +98,19 @@ def open_order(orders: Orders, view: Any, request: Any) -> None:
 
 
 @hot
+def _slot_of(orders: Orders, handle: int, instrument: int) -> int:
+    """The row of a live order, or NO_SLOT: it is gone, was never sent, or is not of this instrument."""
+    slot = pools.slot_of(orders.pool, handle)
+    if slot == pools.NO_SLOT or orders.rows[slot].handle != handle:
+        return pools.NO_SLOT
+    return slot if orders.rows[slot].instrument == instrument else pools.NO_SLOT
+
+
+@hot
 def ask_cancel(orders: Orders, handle: int, instrument: int) -> bool:
     """Mark an order as being cancelled; False when it is gone, not of this instrument, or being cancelled already."""
-    slot = pools.slot_of(orders.pool, handle)
-    if slot == pools.NO_SLOT or orders.rows[slot].handle != handle or orders.rows[slot].instrument != instrument:
+    slot = _slot_of(orders, handle, instrument)
+    if slot == pools.NO_SLOT:
         return False
     after = TRANSITIONS[orders.rows[slot].state, ON_CANCEL_ASKED]
     if after == ILLEGAL:
@@ -110,11 +120,11 @@ def ask_cancel(orders: Orders, handle: int, instrument: int) -> bool:
 
 
 @hot
-def reply(orders: Orders, view: Any, handle: int, event: int) -> bool:
+def reply(orders: Orders, view: Any, handle: int, instrument: int, event: int) -> bool:
     """Apply an acceptance, cancellation or rejection; False (counted) when it is not legal."""
-    slot = pools.slot_of(orders.pool, handle)
+    slot = _slot_of(orders, handle, instrument)
     after = ILLEGAL
-    if slot != pools.NO_SLOT and orders.rows[slot].handle == handle:
+    if slot != pools.NO_SLOT:
         after = TRANSITIONS[orders.rows[slot].state, event]
     if after == ILLEGAL:
         orders.counters[ILLEGAL_REPLIES] += 1
@@ -126,15 +136,20 @@ def reply(orders: Orders, view: Any, handle: int, event: int) -> bool:
 
 
 @hot
-def fill(orders: Orders, view: Any, handle: int, side: int, price: int, qty: int) -> bool:
-    """Apply a fill: position and cash always; the order too when it is still ours. False (counted) when it was not."""
+def fill(orders: Orders, view: Any, handle: int, instrument: int, side: int, price: int, qty: int) -> bool:
+    """Apply a fill: position and cash always; the order too when it is still ours.
+
+    False (counted) when it was not, or when nothing was traded."""
+    if qty <= 0:
+        orders.counters[ILLEGAL_REPLIES] += 1
+        return False
     lots = qty if side == BID else -qty
     view.position += lots
     view.cash -= lots * price
     view.fills += 1
     view.filled_qty += qty
-    slot = pools.slot_of(orders.pool, handle)
-    if slot == pools.NO_SLOT or orders.rows[slot].handle != handle or orders.rows[slot].state == FREE:
+    slot = _slot_of(orders, handle, instrument)
+    if slot == pools.NO_SLOT:
         orders.counters[LATE_FILLS] += 1
         return False
     row = orders.rows[slot]

@@ -71,7 +71,7 @@ def acquire(pool: Pool) -> int:
 @hot
 def slot_of(pool: Pool, handle: int) -> int:
     """The slot of a live handle; NO_SLOT (counted) for one that was given back, or never was."""
-    slot = handle & 0x7FFFFFFF
+    slot = handle & 0xFFFFFFFF
     if handle <= 0 or slot >= len(pool.free) or np.int64(pool.generation[slot]) != handle >> 32 or handle >> 32 & 1 == 0:
         pool.cells[STALE] += 1
         return NO_SLOT

@@ -3,7 +3,7 @@
 The first guess of a step (a cent) is wrong for a stock that trades below a dollar. When a price comes that is not
 on it, the step becomes their greatest common divisor and every level moves to its new place with its queue.
 Known bad case: O(levels of the instrument), a few microseconds. It is refused, and the order with it, when the
-pages could not hold the moved levels.
+pages could not hold the moved levels, or a price would be out of their reach.
 """
 
 from typing import Any
@@ -19,18 +19,35 @@ def refine(ladder: ladders.Ladder, orders: Any, scratch: Any, s: int, price: int
     low = s & ~1
     bids = ladder.sides[low].levels
     total = bids + ladder.sides[low + 1].levels
-    if total > len(scratch) or not _has_room(ladder, total):
+    step = _common(ladder.sides[low].step, price)
+    if total > len(scratch) or price // step >= ladders.KEY_MAX or not _has_room(ladder, total):
         return False
     _lift(ladder, scratch, low, 0)
     _lift(ladder, scratch, low + 1, bids)
-    step = ladder.sides[low].step
-    while price != 0:  # greatest common divisor
-        step, price = price, step % price
-    ladder.sides[low].step = step
-    ladder.sides[low + 1].step = step
-    ladder.cells[ladders.REFINED] += 1
+    fits = _within_reach(scratch, total, step)
+    if fits:
+        ladder.sides[low].step = step
+        ladder.sides[low + 1].step = step
+        ladder.cells[ladders.REFINED] += 1
     _settle(ladder, orders, scratch, low, 0, bids)
     _settle(ladder, orders, scratch, low + 1, bids, total)
+    return fits
+
+
+@hot
+def _common(step: int, price: int) -> int:
+    """Greatest common divisor."""
+    while price != 0:
+        step, price = price, step % price
+    return step
+
+
+@hot
+def _within_reach(scratch: Any, total: int, step: int) -> bool:
+    """Whether every level still has a key under the new step: there are no more than KEY_MAX of them."""
+    for at in range(total):
+        if scratch[at, 0] // step >= ladders.KEY_MAX:
+            return False
     return True
 
 

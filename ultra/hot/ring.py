@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..wire import RING_CELLS, RING_CURSOR, RING_GATE, RING_LINE
 from . import hot, memory
 from .atomics import Cells, load_acquire, store_release
 
-# Two cache lines of int64 apart: the adjacent-line prefetcher would couple neighbours.
-LINE = 16
-CURSOR, GATE_SEEN, GATE, CURSOR_SEEN = 0 * LINE, 1 * LINE, 2 * LINE, 3 * LINE
-CELLS = 8 * LINE  # the rest is free for the owners of the ring
+CURSOR, GATE_SEEN, GATE, CURSOR_SEEN = RING_CURSOR, RING_LINE, RING_GATE, 3 * RING_LINE
+CELLS = RING_CELLS  # the other half is free for the owners of the ring
 
 
 class Ring(NamedTuple):

@@ -2,7 +2,9 @@
 
 Fail closed: an instrument that is not known to be trading, a missing price to compare with, a missing limit, all
 refuse. Cancels are never refused. Time is the time of the input record, so a replay decides the same.
-Rate is a leaky bucket (GCRA, ITU-T I.371) of one second. Sources: SEC rule 15c3-5, MiFID II RTS 6 article 15.
+Rate: messages are counted in slices of time, and the last sixteen are a little more than a second; so no second
+ever holds more than the limit (a leaky bucket lets nearly twice as many through).
+Sources: SEC rule 15c3-5, MiFID II RTS 6 article 15.
 """
 
 from typing import Any, NamedTuple
@@ -24,14 +26,18 @@ REASONS = (
     "bad_side", "would_trade", "venue_full", "venue_unknown_order",
 )  # fmt: skip
 
-# Limits, by column. A value of 0 or less refuses everything: a limit nobody set is not a licence.
+# Limits, by column. A value of 0 or less refuses everything: a limit nobody set is not a licence. The exception
+# is the duplicate window, where 0 asks for nothing.
 ORDER_QTY_MAX, NOTIONAL_MAX, COLLAR_BPS, POSITION_QTY_MAX, OPEN_ORDER_MAX, DUPLICATE_WINDOW_NS = range(6)
 MESSAGE_RATE_MAX = 6  # per second, over all instruments: only row 0 counts
 LIMITS = (
     "order_qty_max", "order_notional_max", "collar_bps", "position_qty_max", "open_order_max",
     "duplicate_window_ns", "message_rate_max_per_s",
 )  # fmt: skip
-SECOND_NS = 1_000_000_000
+SLICE_BITS = 26  # a slice is 67 ms; SLICES - 1 whole ones are a second
+SLICES = 16
+SANE_MAX = 1 << 45  # a price or quantity beyond it is a mistake, and the sums below would leave int64
+COLLAR_BPS_MAX = 100_000
 
 LAST = np.dtype([("ts", "i8"), ("price", "i8"), ("qty", "i8"), ("side", "i8")])
 
@@ -39,7 +45,7 @@ LAST = np.dtype([("ts", "i8"), ("price", "i8"), ("qty", "i8"), ("side", "i8")])
 class Risk(NamedTuple):
     limits: Any  # int64[instruments, 8]
     last: Any  # LAST[instruments]: the order sent last, for duplicates
-    bucket: Cells  # int64[1]: when the bucket of messages is empty again, ns
+    recent: Cells  # int64[2 * SLICES]: numbers of the last slices of time, then the messages in each
     reasons: Cells  # int64[32]: how often each reason was given
     halted: Cells  # int64[1]: the kill switch of the engine
 
@@ -49,7 +55,11 @@ def create(instruments: int) -> Risk:
     last = np.zeros(instruments, LAST).view(np.recarray)
     last.side = NONE
     return Risk(
-        np.zeros((instruments, 8), np.int64), last, np.zeros(1, np.int64), np.zeros(32, np.int64), np.zeros(1, np.int64)
+        np.zeros((instruments, 8), np.int64),
+        last,
+        np.zeros(2 * SLICES, np.int64),
+        np.zeros(32, np.int64),
+        np.zeros(1, np.int64),
     )
 
 
@@ -64,9 +74,9 @@ def check(risk: Risk, view: Any, request: Any, now: int) -> int:
         return NOT_TRADING
     if side != BID and side != ASK:
         return BAD_SIDE
-    if qty <= 0:
+    if qty <= 0 or qty > SANE_MAX:
         return BAD_QTY
-    if price <= 0:
+    if price <= 0 or price > SANE_MAX:
         return BAD_PRICE
     if qty > limits[ORDER_QTY_MAX]:
         return QTY_LIMIT
@@ -76,7 +86,7 @@ def check(risk: Risk, view: Any, request: Any, now: int) -> int:
     if reason != PASS:
         return reason
     held = view.position + view.open_bid_qty if side == BID else view.open_ask_qty - view.position
-    if held + qty > limits[POSITION_QTY_MAX]:
+    if limits[POSITION_QTY_MAX] <= 0 or held + qty > limits[POSITION_QTY_MAX]:
         return POSITION_LIMIT
     if view.open_orders >= limits[OPEN_ORDER_MAX]:
         return OPEN_ORDER_LIMIT
@@ -85,7 +95,7 @@ def check(risk: Risk, view: Any, request: Any, now: int) -> int:
     if same and now - last.ts < limits[DUPLICATE_WINDOW_NS]:
         return DUPLICATE
     rate = risk.limits[0, MESSAGE_RATE_MAX]
-    if rate <= 0 or risk.bucket[0] - now > SECOND_NS - SECOND_NS // rate:
+    if rate <= 0 or messages(risk, now) >= rate:
         return RATE_LIMIT
     return PASS
 
@@ -93,12 +103,15 @@ def check(risk: Risk, view: Any, request: Any, now: int) -> int:
 @hot
 def _collar(view: Any, price: int, bps: int) -> int:
     """Twice the reference is the sum of the touch, or twice the last trade when a side is empty."""
-    twice = view.bid + view.ask
-    if view.bid < 0 or view.ask < 0:
-        twice = 2 * view.last_price
-    if twice <= 0:
+    low, high = view.bid, view.ask
+    if low < 0 or high < 0:
+        low = high = view.last_price
+    if low <= 0 or high <= 0 or max(low, high) > SANE_MAX:
         return NO_REFERENCE
-    return PRICE_COLLAR if abs(2 * price - twice) > twice * bps // 10_000 else PASS
+    twice = low + high
+    if bps <= 0 or abs(2 * price - twice) > twice * min(bps, COLLAR_BPS_MAX) // 10_000:
+        return PRICE_COLLAR
+    return PASS
 
 
 @hot
@@ -113,11 +126,25 @@ def sent(risk: Risk, request: Any, now: int) -> None:
 
 
 @hot
+def messages(risk: Risk, now: int) -> int:
+    """Messages that left in the last second; those of up to 74 ms before it count too."""
+    oldest = (now >> SLICE_BITS) - SLICES
+    count = 0
+    for k in range(SLICES):
+        if risk.recent[k] > oldest:
+            count += risk.recent[SLICES + k]
+    return count
+
+
+@hot
 def count_message(risk: Risk, now: int) -> None:
-    """A message left (an order or a cancel): one more in the bucket of this second."""
-    rate = risk.limits[0, MESSAGE_RATE_MAX]
-    if rate > 0:
-        risk.bucket[0] = max(risk.bucket[0], now) + SECOND_NS // rate
+    """A message left (an order or a cancel). When time went back, it counts in the later slice."""
+    number = now >> SLICE_BITS
+    k = number & (SLICES - 1)
+    if risk.recent[k] < number:
+        risk.recent[k] = number
+        risk.recent[SLICES + k] = 0
+    risk.recent[SLICES + k] += 1
 
 
 @hot

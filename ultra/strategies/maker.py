@@ -20,8 +20,10 @@ class MarketMaker(Strategy):
     position_max: int = parameter(300, low=1)
     drift: int = parameter(300, low=0)  # ticks the touch may leave a quote before it is moved
     spread_min: int = parameter(200, low=1)  # ticks; narrower markets are not quoted
-    bid_id: int = state(NONE)
+    bid_id: int = state(NONE)  # handle of the order that rests
     ask_id: int = state(NONE)
+    bid_going: int = state()  # 1 while its cancel is under way
+    ask_going: int = state()
     bid_price: int = state()
     ask_price: int = state()
     bid_left: int = state()
@@ -33,19 +35,23 @@ class MarketMaker(Strategy):
             return
         wide = market.ask - market.bid >= params.spread_min
         if state.bid_id != NONE:
-            if abs(market.bid - state.bid_price) > params.drift:
+            if state.bid_going == 0 and abs(market.bid - state.bid_price) > params.drift:
                 cancel(orders, state.bid_id)
+                state.bid_going = 1
         elif wide and market.position + params.clip <= params.position_max:
             state.bid_id = buy(orders, market.bid, params.clip, POST_ONLY)
             state.bid_price = market.bid
             state.bid_left = params.clip
+            state.bid_going = 0
         if state.ask_id != NONE:
-            if abs(market.ask - state.ask_price) > params.drift:
+            if state.ask_going == 0 and abs(market.ask - state.ask_price) > params.drift:
                 cancel(orders, state.ask_id)
+                state.ask_going = 1
         elif wide and market.position - params.clip >= -params.position_max:
             state.ask_id = sell(orders, market.ask, params.clip, POST_ONLY)
             state.ask_price = market.ask
             state.ask_left = params.clip
+            state.ask_going = 0
 
     @staticmethod
     def on_fill(state: Any, params: Any, event: Any, market: Any, orders: Any) -> None:

@@ -179,7 +179,7 @@ def _rest(paper: Paper, book: books.Book, request: Any, s: int, left: int) -> No
     row.side = request.side
     row.ahead = 0
     row.newest_id = 0
-    level = ladders.locate(book.ladder, s, request.price)
+    level = ladders.level_at(book.ladder, s, request.price)
     if level >= 0 and book.ladder.levels[level].qty > 0:
         row.ahead = book.ladder.levels[level].qty
         row.newest_id = book.orders[book.ladder.levels[level].tail].order_id

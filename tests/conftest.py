@@ -1,0 +1,34 @@
+"""The three ways in which the same tests run, and how hard the property tests try in each.
+
+Interpreted, a field of a record costs a microsecond instead of a nanosecond, so the examples are fewer; the
+structures under test are tiny and their keys few, so that collisions come in every example anyway.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from numba import config
+
+EXAMPLES = {"compiled": 60, "checked": 40, "plain": 15}
+MODE = "plain" if config.DISABLE_JIT else "checked" if config.BOUNDSCHECK else "compiled"
+
+for mode, examples in EXAMPLES.items():
+    settings.register_profile(
+        mode,
+        max_examples=examples,
+        deadline=None,
+        # In CI a red run must be the change, not the dice.
+        derandomize="CI" in os.environ,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+settings.load_profile(MODE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if MODE == "compiled":
+        return
+    for item in items:
+        for marker in ("jit_only", "slow"):
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(f"{marker}: only compiled, without checks"))

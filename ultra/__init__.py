@@ -1,0 +1,28 @@
+"""An ultra-low-latency trading engine written in Python.
+
+Importing this package costs nothing: each name is loaded when it is first used, so that a process which only reads a
+journal or a metric never waits for the compiler.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .wire import ASK, BID, NONE
+
+if TYPE_CHECKING:
+    from .hot import hot
+    from .hot.outbox import IMMEDIATE, POST_ONLY, buy, cancel, sell
+    from .strategy import Strategy, parameter, state
+
+__version__ = "0.1.0"
+__all__ = [
+    "ASK", "BID", "IMMEDIATE", "NONE", "POST_ONLY", "Strategy", "buy", "cancel", "hot", "parameter", "sell", "state",
+]  # fmt: skip
+
+_HOMES = {"hot": "hot", "Strategy": "strategy", "parameter": "strategy", "state": "strategy"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'ultra' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES.get(name, 'hot.outbox')}", __name__), name)

@@ -1,0 +1,292 @@
+"""The command line: each command parses its words, calls one function, and turns known failures into one clear line.
+
+Exit codes: 0 done; 1 done, and the answer is no (a replay that differs); 2 wrong words or configuration; 3 the input is
+damaged (what came before the damage was processed); 4 the journal could not be written or read.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .config import Config, ConfigError, assignment, load
+
+DONE, NO, USAGE, DAMAGED, JOURNAL = 0, 1, 2, 3, 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `ultra`; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        code: int = given.command(given)
+        return code
+    except ConfigError as error:
+        return _fail(USAGE, str(error))
+    except BrokenPipeError:
+        return DONE
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted; what was journaled is kept")
+    except Exception as error:
+        code = _code_of(error)
+        if code < 0:
+            raise
+        return _fail(code, str(error))
+
+
+def _code_of(error: Exception) -> int:
+    """Exit code of a failure that has a clear message; -1 for a bug, which shows its trace."""
+    codes = {
+        "StrategyError": USAGE, "RunError": USAGE, "SourceError": DAMAGED, "JournalError": JOURNAL,
+        "ReplayError": JOURNAL, "NativeMissingError": USAGE,
+    }  # fmt: skip
+    if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
+        return USAGE
+    return codes.get(type(error).__name__, -1)
+
+
+def _fail(code: int, message: str) -> int:
+    print(f"ultra: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ultra", description="An ultra-low-latency trading engine written in Python.",
+        epilog="ultra COMMAND --help shows an example of each.",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"ultra {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_run, _add_book, _add_replay, _add_gen, _add_warmup, _add_doctor, _add_demo, _add_config):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, act: Callable[[argparse.Namespace], int], about: str, example: str
+) -> argparse.ArgumentParser:
+    found: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=about, epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    found.set_defaults(command=act)
+    return found
+
+
+def _add_run(commands: Any) -> None:
+    parser = _command(
+        commands, "run", _run, "Run a strategy over a recorded ITCH 5.0 file with the paper venue; journal every input.",
+        "ultra run --itch day.itch50.gz --strategy ultra.strategies.maker:MarketMaker --instrument AAPL",
+    )  # fmt: skip
+    parser.add_argument("--itch", type=Path, required=True, metavar="FILE", help="ITCH 5.0, length-framed, plain or gzip")
+    parser.add_argument("--strategy", required=True, metavar="SPEC", help="package.module:Class or path/to/file.py:Class")
+    parser.add_argument("--instrument", action="append", default=[], metavar="SYMBOL", help="only these (repeatable)")
+    parser.add_argument("--pace", default="max", metavar="max|1x|10x", help="how fast time passes (default max)")
+    parser.add_argument("--date", default=None, metavar="YYYY-MM-DD", help="day of the session, New York")
+    parser.add_argument("--journal", type=Path, metavar="DIR", help="folder of the journal (default runs/TIME)")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="also write the run as a page with charts")
+    parser.add_argument("--progress", action="store_true", help="print progress even when stderr is not a terminal")
+    _configuration(parser)
+
+
+def _configuration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file (ultra config lists every key)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one key of it, as risk.collar_bps=200")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
+
+
+def _load_config(given: argparse.Namespace) -> Config:
+    overrides = dict(assignment(text) for text in given.set)
+    if getattr(given, "instrument", None):
+        overrides["feed.instruments"] = given.instrument
+    if getattr(given, "date", None):
+        overrides["feed.date"] = given.date
+    return load(given.config, overrides)
+
+
+def _run(given: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    config = _load_config(given)
+    from .ops import session
+
+    _show_compiling()
+    folder = given.journal or Path("runs") / time.strftime("%Y%m%dT%H%M%S")
+    progress = session.progress_line if given.progress or sys.stderr.isatty() else None
+    summary, outcome = session.run(
+        config, given.itch, given.strategy, folder, pace=_pace(given.pace), progress=progress, started=started
+    )
+    if given.report:
+        session.write_report(given.report, summary, outcome)
+        summary["report"] = str(given.report)
+    print(json.dumps(summary) if given.json else session.as_text(summary))
+    return session.damage(outcome)
+
+
+def _pace(text: str) -> float:
+    if text == "max":
+        return 0.0
+    try:
+        value = float(text.removesuffix("x"))
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise ConfigError("command line", (f"--pace {text}: wanted max, or a factor as 1x or 10x",))
+    return value
+
+
+def _add_book(commands: Any) -> None:
+    parser = _command(
+        commands, "book", _book, "Build the order books of an ITCH 5.0 file and show them at its end.",
+        "ultra book day.itch50.gz --instrument AAPL --depth 5",
+    )  # fmt: skip
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--depth", type=int, default=10, metavar="N", help="levels a side (default 10)")
+    parser.add_argument("--instrument", action="append", default=[], metavar="SYMBOL", help="only these (repeatable)")
+    _configuration(parser)
+
+
+def _book(given: argparse.Namespace) -> int:
+    if given.depth < 1:
+        raise ConfigError("command line", (f"--depth {given.depth}: wanted 1 or more",))
+    config = _load_config(given)
+    from .ops import books
+
+    _show_compiling()
+    found = books.build(config, given.file, given.depth)
+    print(json.dumps(found.as_json()) if given.json else found.as_text())
+    return _fail(DAMAGED, found.damage) if found.damage else DONE
+
+
+def _add_replay(commands: Any) -> None:
+    parser = _command(
+        commands, "replay", _replay, "Rebuild an engine from its journal and compare every state hash on the way.",
+        "ultra replay runs/20261123T093000",
+    )  # fmt: skip
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--source", type=Path, metavar="FILE", help="the recorded file, when it has moved")
+    parser.add_argument("--force", action="store_true", help="replay although the strategy's code has changed")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
+
+
+def _replay(given: argparse.Namespace) -> int:
+    from .ops import session
+
+    _show_compiling()
+    found = session.replay(given.folder, given.source, given.force)
+    print(json.dumps(found) if given.json else session.replay_text(found))
+    return DONE if found["matches"] else NO
+
+
+def _add_gen(commands: Any) -> None:
+    parser = _command(
+        commands, "gen", _gen, "Write a synthetic but realistic stream; the same seed gives the same bytes.",
+        "ultra gen itch --instruments 20 --messages 1000000 --seed 7 -o flow.itch50.gz",
+    )  # fmt: skip
+    parser.add_argument("format", choices=["itch"])
+    parser.add_argument("--instruments", type=int, required=True, metavar="N", help="1 to 65535")
+    parser.add_argument("--messages", type=int, required=True, metavar="N", help="messages in the whole file")
+    parser.add_argument("--seed", type=int, required=True, metavar="S")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="compressed when it ends in .gz")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
+
+
+def _gen(given: argparse.Namespace) -> int:
+    from .ops import session
+
+    _show_compiling()
+    found = session.generate(given.output, given.instruments, given.messages, given.seed)
+    print(json.dumps(found) if given.json else "\n".join(f"{key:<12} {value}" for key, value in found.items()))
+    return DONE
+
+
+def _add_warmup(commands: Any) -> None:
+    parser = _command(
+        commands, "warmup", _warmup, "Compile everything a later start needs, and keep it in the compile cache.",
+        "ultra warmup --strategy my/strategy.py:Mine",
+    )  # fmt: skip
+    parser.add_argument("--strategy", action="append", default=[], metavar="SPEC", help="also these (repeatable)")
+
+
+def _warmup(given: argparse.Namespace) -> int:
+    from .ops import warmup
+
+    return warmup.run(given.strategy)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _command(
+        commands, "doctor", _doctor, "Is this machine set up for low latency? PASS or WARN, with the fix.",
+        "ultra doctor --cores 2,3",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when there is a WARN")
+    parser.add_argument("--cores", default="", metavar="LIST", help="the hot cores, as 2,3 or 2-5 (default the last one)")
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from .ops import doctor
+
+    cores = doctor.cores_of(given.cores)
+    if given.cores and not cores:
+        raise ConfigError("command line", (f"--cores {given.cores}: wanted a list of cores, as 2,3 or 2-5",))
+    return doctor.run(given.json, cores, given.strict)
+
+
+def _add_demo(commands: Any) -> None:
+    parser = _command(
+        commands, "demo", _demo, "The main job, shown: generate a stream, trade it, replay it, draw it.",
+        "ultra demo --data recorded/",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, metavar="DIR", help="recorded data (default ULTRA_DATA, ../shared/data)")
+    parser.add_argument("--folder", type=Path, default=Path("runs") / "demo", metavar="DIR", help="where results go")
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from .ops import demo
+
+    _show_compiling()
+    return demo.run(given.folder, given.data)
+
+
+def _add_config(commands: Any) -> None:
+    parser = _command(
+        commands, "config", _config, "Every key of the configuration; or check a file and print it in full.",
+        "ultra config --config desk.toml",
+    )  # fmt: skip
+    _configuration(parser)
+
+
+def _config(given: argparse.Namespace) -> int:
+    from .config import describe
+
+    if given.config or given.set:
+        print(_load_config(given).to_toml())
+        return DONE
+    rows = describe()
+    if given.json:
+        print(json.dumps([dict(zip(("key", "type", "default", "limits", "doc"), row, strict=True)) for row in rows]))
+    else:
+        for key, kind, default, limits, doc in rows:
+            print(f"{key} = {default}\n    {kind}, {limits}: {doc}")
+    return DONE
+
+
+def _show_compiling() -> None:
+    """A first start says what it is waiting for."""
+    from . import cache
+
+    def show(name: str, seconds: float | None) -> None:
+        if seconds is not None:
+            print(f"ultra: compiled {name} in {seconds:.1f} s, kept for the next start", file=sys.stderr)
+        elif ".pump" in name:
+            print("ultra: compiling the engine with this strategy (once; later starts load it) ...", file=sys.stderr)
+
+    if show.__qualname__ not in {listener.__qualname__ for listener in cache.listeners}:
+        cache.listeners.append(show)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

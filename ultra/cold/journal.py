@@ -1,0 +1,209 @@
+"""The journal: a process beside the engine that takes numbered inputs from a shared ring and makes them durable.
+
+The engine stores into memory only. This process writes what has come since the last time with one pwrite, then one
+fdatasync, then says so (`durable`), and begins again: records group themselves by the length of a sync. Slots are given
+back after the write, since a written page outlives the engine. When the engine dies, killed or not, its end of the
+pipe closes; the ring outlives it in our mapping, so everything it published is still written.
+
+Invariant: `durable` never says more than a successful sync covered. A write or sync that fails ends the journal with
+its errno in the ring; it is never tried again (PostgreSQL's lesson of 2018).
+Known bad case: records published between a power cut and their sync are lost; that is what level `local` is for.
+"""
+
+import argparse
+import json
+import mmap
+import os
+import secrets
+import select
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from ..wire import JOURNAL_CLOSE, JOURNAL_DURABLE, JOURNAL_FAILED, JOURNAL_PROCESSED, RING_CELLS, RING_CURSOR, RING_GATE
+from . import segment
+from .native import Cells, crc32c
+
+ZERO_AHEAD_BYTES: Final = 4 << 20
+IDLE_S: Final = 0.0005
+
+
+class Journal:
+    """Appends frames to the segments of a folder."""
+
+    def __init__(self, folder: Path, *, segment_bytes: int, sync: bool = True) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.glob("segment-*.ulj")):
+            raise segment.JournalError(f"{folder} holds a journal already: choose another folder, or move it away")
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._sync = sync
+        self._id = secrets.token_bytes(16)
+        self._segment_index = 0
+        self._frame_index = 0
+        self._file = -1
+        self._at = 0
+        self._zeroed = 0
+        self.durable = 0
+        self.through = 0
+        self._open(0)
+
+    def append(self, kind: int, first: int, count: int, through: int, payload: bytes | memoryview) -> None:
+        """Write one frame (not yet durable). OSError when the file system refuses."""
+        size = len(payload)
+        room = segment.HEADER_BYTES + segment.padded(size)
+        if self._at + room > self._segment_bytes and self._at > segment.HEADER_BYTES:
+            self._seal()
+            self._segment_index += 1
+            self._open(first)
+        self._zero_ahead(self._at + room)
+        header = segment.frame_header(
+            kind, first, count, through, self.durable, self._frame_index, size, crc32c(payload)
+        )
+        self._write(header, payload)
+        self._at += room
+        self._frame_index += 1
+        self.through = max(self.through, through)
+
+    def sync(self) -> None:
+        """Make everything appended durable."""
+        if self._sync:
+            os.fdatasync(self._file)
+        self.durable = self.through
+
+    def close(self) -> None:
+        """Cut the zeros written ahead, sync and close."""
+        self._seal()
+
+    def _open(self, first: int) -> None:
+        path = segment.segment_path(self._folder, self._segment_index)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self._at, self._zeroed = 0, 0
+        self._zero_ahead(segment.HEADER_BYTES)
+        self._write(segment.segment_header(self._segment_index, first, self._id), b"")
+        self._at = segment.HEADER_BYTES
+        segment.sync_folder(self._folder)
+
+    def _seal(self) -> None:
+        os.ftruncate(self._file, self._at)
+        self.sync()
+        os.close(self._file)
+
+    def _zero_ahead(self, needed: int) -> None:
+        """Keep zeros in front of the writer: overwriting them needs no change of the file's own tables."""
+        while self._zeroed < needed + ZERO_AHEAD_BYTES // 2 and self._zeroed < max(needed, self._segment_bytes):
+            step = min(ZERO_AHEAD_BYTES, max(needed, self._segment_bytes) - self._zeroed)
+            self._write_at(bytes(step), self._zeroed)
+            self._zeroed += step
+
+    def _write(self, header: bytes, payload: bytes | memoryview) -> None:
+        self._write_at(header, self._at)
+        if len(payload):
+            self._write_at(payload, self._at + len(header))
+
+    def _write_at(self, data: bytes | memoryview, at: int) -> None:
+        view = memoryview(data)
+        while len(view):
+            written = os.pwrite(self._file, view, at)
+            view = view[written:]
+            at += written
+
+
+class Tap:
+    """The journal's side of the ring that it shares with the engine."""
+
+    def __init__(self, memory: mmap.mmap, capacity: int) -> None:
+        self.cells = Cells(memoryview(memory)[: RING_CELLS * 8])
+        self._slots = memoryview(memory)[RING_CELLS * 8 :]
+        self._capacity = capacity
+
+    def move(self, journal: Journal, batch_max: int) -> bool:
+        """Write what has come as frames; False when nothing had. Slots are given back once written."""
+        # First how far the engine is, then its records: whatever it counts as processed is then in the ring.
+        processed = self.cells.load_acquire(JOURNAL_PROCESSED)
+        cursor = self.cells.load_acquire(RING_CURSOR)
+        gate = self.cells.load_acquire(RING_GATE)
+        moved = cursor > gate
+        while cursor > gate:
+            slot = gate % self._capacity
+            count = min(cursor - gate, batch_max, self._capacity - slot)
+            start = slot * segment.RECORD_BYTES
+            payload = self._slots[start : start + count * segment.RECORD_BYTES]
+            first, last = _sequence(payload, 0), _sequence(payload, count - 1)
+            journal.append(segment.RECORDS, first, count, last + 1, payload)
+            gate += count
+            self.cells.store_release(RING_GATE, gate)
+        if processed > journal.through:
+            journal.append(segment.MARK, processed, 0, processed, b"")
+            moved = True
+        return moved
+
+
+def _sequence(payload: memoryview, index: int) -> int:
+    at = index * segment.RECORD_BYTES + 8
+    return int.from_bytes(payload[at : at + 8], "little", signed=True)
+
+
+def run(memory: mmap.mmap, capacity: int, journal: Journal, batch_max: int, meta: dict[str, object], pipe: int) -> None:
+    """Serve the ring until the engine says close, or is gone. OSError is told to the engine and raised."""
+    tap = Tap(memory, capacity)
+    try:
+        journal.append(segment.META, 0, 0, 0, json.dumps(meta).encode())
+        journal.sync()
+        alive = True
+        while True:
+            closing = not alive or tap.cells.load_acquire(JOURNAL_CLOSE) != 0
+            if tap.move(journal, batch_max):
+                journal.sync()
+                tap.cells.store_release(JOURNAL_DURABLE, journal.durable)
+            elif closing:
+                break
+            else:
+                time.sleep(IDLE_S)
+            alive = alive and _is_open(pipe)
+        journal.close()
+    except OSError as error:
+        tap.cells.store_release(JOURNAL_FAILED, error.errno or 5)
+        raise
+
+
+def _is_open(pipe: int) -> bool:
+    """The engine holds the other end while it lives; a message on it is not expected and counts as its end."""
+    return not select.select([pipe], [], [], 0)[0]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The process: started by the engine with the ring as an inherited file and the run's description on stdin."""
+    parser = argparse.ArgumentParser(prog="ultra-journal", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--ring-file", type=int, required=True)
+    parser.add_argument("--ring-records", type=int, required=True)
+    parser.add_argument("--segment-bytes", type=int, required=True)
+    parser.add_argument("--batch-max", type=int, required=True)
+    parser.add_argument("--no-sync", action="store_true")
+    given = parser.parse_args(arguments)
+    memory = mmap.mmap(given.ring_file, 0)
+    # One line on the pipe is the description of the run; after it, only its end is awaited.
+    pipe = sys.stdin.fileno()
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(pipe, 1 << 16)
+        if not byte:
+            return 4
+        line += byte
+    try:
+        journal = Journal(given.folder, segment_bytes=given.segment_bytes, sync=not given.no_sync)
+        run(memory, given.ring_records, journal, given.batch_max, json.loads(line), pipe)
+    except (OSError, segment.JournalError) as error:
+        print(f"ultra: journal {given.folder}: {error}; nothing more is written", file=sys.stderr)
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    # Signals of the terminal are for the engine; we end when it does.
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(main())

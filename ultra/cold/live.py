@@ -1,0 +1,301 @@
+"""`ultra run`: a recorded stream through the engine, its inputs journaled by a process beside it.
+
+Order of things: limits checked, journal folder and process ready, code compiled, memory touched, core pinned, then the
+first record. At the end the inputs still under way are answered, a last hash of the state is journaled, and the
+journal process is waited for: what the summary calls `local` is on disk.
+"""
+
+import contextlib
+import gc
+import json
+import mmap
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from .. import inline, strategy
+from ..config import Config
+from ..hot import engine as engines
+from ..hot import hiccup
+from ..hot import ring as rings
+from ..wire import CHECKPOINT, END, JOURNAL_CLOSE, JOURNAL_DURABLE, JOURNAL_FAILED, RECORD, SOURCE
+from . import assembly, source
+from .assembly import Machine
+from .segment import JournalError
+
+FRAME_BYTES_MAX: Final = 2 + 65535
+HICCUP_MS: Final = 120
+SOURCE_MARK_BYTES: Final = 64 << 20
+QUIET_GAP_NS: Final = 60_000_000_000  # longer silences of a recording are skipped when it is paced
+
+
+class RunError(Exception):
+    """A run that can't go on: says what stopped it, how far it got, and what to do."""
+
+
+@dataclass
+class Outcome:
+    """What a run leaves behind, for the summary."""
+
+    machine: Machine
+    folder: Path
+    source: Path
+    stream_bytes: int = 0
+    wall_s: float = 0.0  # from the first byte to the last answer
+    loop_s: float = 0.0  # of it, inside the compiled loop
+    startup_s: float = 0.0
+    processed: int = 0
+    durable: int = 0
+    state_hash: str = ""
+    truncated_at: int = -1
+    source_error: str = ""
+    hiccup: dict[str, int] = field(default_factory=dict)
+
+
+class Tap:
+    """The journal process and our end of its ring."""
+
+    def __init__(self, config: Config, folder: Path, meta: dict[str, object]) -> None:
+        self.folder = folder
+        capacity = config.journal.ring_records
+        size = rings.size_bytes(RECORD, capacity)
+        handle = os.memfd_create("ultra-journal-ring")
+        os.ftruncate(handle, size)
+        self.ring = rings.over(mmap.mmap(handle, size), RECORD, capacity)
+        command = [
+            sys.executable, "-m", "ultra.cold.journal", "--folder", str(folder), "--ring-file", str(handle),
+            "--ring-records", str(capacity), "--segment-bytes", str(config.journal.segment_bytes),
+            "--batch-max", str(config.journal.batch_record_max),
+        ]  # fmt: skip
+        if not config.journal.sync:
+            command.append("--no-sync")
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(handle,), env=_environment())
+        os.close(handle)
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(meta).encode() + b"\n")
+        self._process.stdin.flush()
+
+    @property
+    def durable(self) -> int:
+        """Every input below this sequence is on disk."""
+        return int(self.ring.cells[JOURNAL_DURABLE])
+
+    def check(self) -> None:
+        """JournalError when the journal failed or is gone."""
+        failed = int(self.ring.cells[JOURNAL_FAILED])
+        if failed or self._process.poll() is not None:
+            reason = os.strerror(failed) if failed else f"its process ended with code {self._process.poll()}"
+            raise JournalError(
+                f"journal {self.folder}: {reason}; on disk up to input {self.durable}. Free space or choose another "
+                "folder, then run again; `ultra replay` shows what is there."
+            )
+
+    def wait_room(self) -> None:
+        """The ring is full: wait for the journal, which must still be alive."""
+        self.check()
+        time.sleep(0.0002)
+
+    def close(self) -> None:
+        """Let the journal write what is left, and wait until it is on disk."""
+        self.ring.cells[JOURNAL_CLOSE] = 1
+        assert self._process.stdin is not None
+        self._process.wait()
+        self._process.stdin.close()
+        if self._process.returncode:
+            self.check()
+
+    def abandon(self) -> None:
+        """Close our end; the journal writes what it has and ends."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """The journal imports the package that we run, wherever it lies."""
+    package = str(Path(__file__).parents[2])
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": package + (os.pathsep + path if path else "")}
+
+
+class Live:
+    """One run over one recorded file."""
+
+    def __init__(
+        self,
+        config: Config,
+        loaded: strategy.Loaded,
+        path: Path,
+        folder: Path,
+        *,
+        pace: float = 0.0,
+        progress: Callable[[dict[str, int]], None] | None = None,
+        started: float = 0.0,
+    ) -> None:
+        self._config, self._path = config, path
+        self._pace, self._progress = pace, progress
+        self._started = started or time.perf_counter()
+        self._reported = 0.0
+        self._tap = Tap(config, folder, describe(config, loaded, path))
+        self._machine = assembly.assemble(config, loaded, self._tap.ring)
+        self._run = self._machine.run
+        self.outcome = Outcome(self._machine, folder, path)
+        self._pace_from: tuple[float, int] | None = None
+
+    def play(self) -> Outcome:
+        """Run to the end of the file. RunError, JournalError; a damaged source is in the outcome."""
+        try:
+            with _quiet(self._config.engine.core):
+                assembly.introduce(self._machine)
+                self._pump(np.zeros(8, np.uint8), 0, 0)
+                self.outcome.loop_s = 0.0  # so far it compiled, or loaded what was compiled
+                if self._pace:
+                    self._run.cells[inline.PACE_UNTIL] = -1
+                self._stream()
+                self._finish()
+        except BaseException:
+            self._tap.abandon()
+            raise
+        self._tap.close()
+        outcome = self.outcome
+        outcome.processed, outcome.durable = int(self._run.cells[inline.NEXT]), self._tap.durable
+        outcome.hiccup = hiccup.measure(HICCUP_MS, self._config.engine.core)
+        return outcome
+
+    def _stream(self) -> None:
+        """The file through the loop, block by block; a cut tail and a broken file are noted, not hidden."""
+        outcome = self.outcome
+        size = self._config.feed.chunk_bytes
+        buffer = np.zeros(2 * size + FRAME_BYTES_MAX, np.uint8)
+        size_bytes = self._path.stat().st_size
+        held, marked, begun = 0, 0, 0.0
+        try:
+            for block in source.ahead(self._path, size):
+                begun = begun or self._begin()
+                data = np.frombuffer(block.data, np.uint8)
+                buffer[held : held + len(data)] = data
+                stop = held + len(data)
+                reached = self._pump(buffer, 0, stop)
+                outcome.stream_bytes += reached
+                held = stop - reached
+                buffer[:held] = buffer[reached:stop].copy()
+                if block.file_offset - marked >= SOURCE_MARK_BYTES or block.file_offset == size_bytes:
+                    marked = block.file_offset
+                    self._mark_source(block)
+        except source.SourceError as error:
+            outcome.source_error = str(error)
+        if held:
+            outcome.truncated_at = outcome.stream_bytes
+        self._run.cells[inline.ENDED] = 1
+        self._pump(buffer, 0, 0)
+        outcome.wall_s = time.perf_counter() - (begun or time.perf_counter())
+
+    def _mark_source(self, block: source.Block) -> None:
+        """Journal what the file was, up to here: a replay reads it again and must find the same."""
+        first, second = assembly.hash_words(block.sha256[:32])
+        now = int(self._run.engine.cells[engines.NOW])
+        assembly.command(
+            self._run, kind=SOURCE, ts_event=now, ts_recv=now, price=block.file_offset, aux=first, order_id=second
+        )
+
+    def _begin(self) -> float:
+        now = time.perf_counter()
+        self.outcome.startup_s = now - self._started
+        return now
+
+    def _pump(self, buffer: Any, start: int, stop: int) -> int:
+        """Call the loop until it has taken these bytes, seeing to whatever it stops for."""
+        machine, cells = self._machine, self._run.cells
+        at = start
+        while True:
+            begun = time.perf_counter()
+            at = machine.pump(self._run, machine.decoder, buffer, at, stop)
+            self.outcome.loop_s += time.perf_counter() - begun
+            self._report()
+            why = int(cells[inline.STOPPED_FOR])
+            if why == inline.NEED_BYTES:
+                return at
+            if why == inline.JOURNAL_FULL:
+                self._tap.wait_room()
+            elif why == inline.CHECKPOINT_DUE:
+                self._checkpoint(CHECKPOINT)
+            elif why == inline.PACED:
+                self._wait_for_time()
+
+    def _checkpoint(self, kind: int) -> str:
+        found = assembly.state_hash(self._run.engine)
+        first, second = assembly.hash_words(found)
+        now = int(self._run.engine.cells[engines.NOW])
+        assembly.command(self._run, kind=kind, ts_event=now, ts_recv=now, aux=first, order_id=second)
+        self._run.cells[inline.CHECKPOINT_AT] = self._run.cells[inline.NEXT] + self._config.engine.checkpoint_records
+        return found
+
+    def _finish(self) -> None:
+        """The last hash goes in behind everything else."""
+        self.outcome.state_hash = self._checkpoint(END)
+        self._pump(np.zeros(8, np.uint8), 0, 0)
+
+    def _wait_for_time(self) -> None:
+        """Let the next record's moment come; silences of a minute and more are skipped."""
+        feed, cells = self._run.feed, self._run.cells
+        due = int(feed.slots[int(feed.cells[rings.GATE]) & (len(feed.slots) - 1)].ts_event)
+        now = time.perf_counter()
+        if self._pace_from is None or due - int(cells[inline.PACE_UNTIL]) > QUIET_GAP_NS:
+            self._pace_from = (now, due)
+        begun, first = self._pace_from
+        until = first + int((now - begun) * self._pace * 1e9)
+        if until < due:
+            time.sleep(min(0.001, (due - until) / self._pace / 1e9))
+        cells[inline.PACE_UNTIL] = until
+
+    def _report(self) -> None:
+        """At most four times a second: how far we are, and how far each level of durability is."""
+        now = time.perf_counter()
+        if self._progress is None or now - self._reported < 0.25:
+            return
+        self._reported = now
+        self._tap.check()
+        cells = self._run.cells
+        self._progress(
+            {"messages": int(self._machine.decoder.cells[0]), "memory": int(cells[inline.NEXT]), "local": self._tap.durable}
+        )
+
+
+@contextlib.contextmanager
+def _quiet(core: int) -> Iterator[None]:
+    """Pinned, and without Python's garbage collector, while the engine runs."""
+    before = os.sched_getaffinity(0)
+    if core >= 0:
+        if core not in before:
+            raise RunError(f"engine.core = {core}: not a core we may use ({sorted(before)})")
+        os.sched_setaffinity(0, {core})
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        os.sched_setaffinity(0, before)
+
+
+def describe(config: Config, loaded: strategy.Loaded, path: Path) -> dict[str, object]:
+    """What the journal says about its run: enough to rebuild it."""
+    return {
+        "format": 1,
+        "config": config.to_toml(),
+        "strategy": loaded.spec,
+        "strategy_fingerprint": loaded.fingerprint,
+        "source": str(path.resolve()),
+        "source_bytes": path.stat().st_size,
+    }
+
