@@ -78,11 +78,15 @@ def _command(
 
 def _add_run(commands: Any) -> None:
     parser = _command(
-        commands, "run", _run, "Run a strategy over a recorded ITCH 5.0 file with the paper venue; journal every input.",
+        commands, "run", _run, "Run a strategy over a recorded ITCH 5.0 file on the paper venue; journal every input.",
         "ultra run --itch day.itch50.gz --strategy ultra.strategies.maker:MarketMaker --instrument AAPL",
     )  # fmt: skip
-    parser.add_argument("--itch", type=Path, required=True, metavar="FILE", help="ITCH 5.0, length-framed, plain or gzip")
-    parser.add_argument("--strategy", required=True, metavar="SPEC", help="package.module:Class or path/to/file.py:Class")
+    parser.add_argument(
+        "--itch", type=Path, required=True, metavar="FILE", help="ITCH 5.0, length-framed, plain or gzip"
+    )
+    parser.add_argument(
+        "--strategy", required=True, metavar="SPEC", help="package.module:Class or path/to/file.py:Class"
+    )
     parser.add_argument("--instrument", action="append", default=[], metavar="SYMBOL", help="only these (repeatable)")
     parser.add_argument("--pace", default="max", metavar="max|1x|10x", help="how fast time passes (default max)")
     parser.add_argument("--date", default=None, metavar="YYYY-MM-DD", help="day of the session, New York")
@@ -94,7 +98,13 @@ def _add_run(commands: Any) -> None:
 
 def _configuration(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file (ultra config lists every key)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one key of it, as risk.collar_bps=200")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one key of it, as risk.collar_bps=200",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
 
 
@@ -189,7 +199,9 @@ def _add_gen(commands: Any) -> None:
     parser.add_argument("--instruments", type=int, required=True, metavar="N", help="1 to 65535")
     parser.add_argument("--messages", type=int, required=True, metavar="N", help="messages in the whole file")
     parser.add_argument("--seed", type=int, required=True, metavar="S")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="compressed when it ends in .gz")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="compressed when it ends in .gz"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
 
 
@@ -223,13 +235,15 @@ def _add_doctor(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when there is a WARN")
-    parser.add_argument("--cores", default="", metavar="LIST", help="the hot cores, as 2,3 or 2-5 (default the last one)")
+    parser.add_argument(
+        "--cores", default="", metavar="LIST", help="the hot cores, as 2,3 or 2-5 (default the last one)"
+    )
 
 
 def _doctor(given: argparse.Namespace) -> int:
-    from .ops import doctor
+    from .ops import check, doctor
 
-    cores = doctor.cores_of(given.cores)
+    cores = check.cores_of(given.cores)
     if given.cores and not cores:
         raise ConfigError("command line", (f"--cores {given.cores}: wanted a list of cores, as 2,3 or 2-5",))
     return doctor.run(given.json, cores, given.strict)
@@ -282,7 +296,10 @@ def _show_compiling() -> None:
         if seconds is not None:
             print(f"ultra: compiled {name} in {seconds:.1f} s, kept for the next start", file=sys.stderr)
         elif ".pump" in name:
-            print("ultra: compiling the engine with this strategy (once; later starts load it) ...", file=sys.stderr)
+            print(
+                "ultra: compiling the engine with this strategy (once; later starts load it) ...",
+                file=sys.stderr,
+            )
 
     if show.__qualname__ not in {listener.__qualname__ for listener in cache.listeners}:
         cache.listeners.append(show)

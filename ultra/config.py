@@ -53,12 +53,8 @@ class Engine:
         default=131_072, metadata=rules.whole(1, 1 << 24, "pages of 64 price steps in all books")
     )
     own_order_max: int = field(default=4096, metadata=rules.whole(1, 1 << 20, "our own live orders"))
-    feed_ring_records: int = field(
-        default=4096, metadata=rules.whole(64, 1 << 24, "ring of each feed", power=True)
-    )
-    output_ring_records: int = field(
-        default=1024, metadata=rules.whole(64, 1 << 24, "ring to the gateway", power=True)
-    )
+    feed_ring_records: int = field(default=4096, metadata=rules.whole(64, 1 << 24, "ring of each feed", power=True))
+    output_ring_records: int = field(default=1024, metadata=rules.whole(64, 1 << 24, "ring to the gateway", power=True))
     reply_ring_records: int = field(
         default=1024, metadata=rules.whole(64, 1 << 24, "ring from the gateway", power=True)
     )
@@ -70,9 +66,7 @@ class Engine:
         default=1_000_000,
         metadata=rules.whole(1000, 10**12, "records between two state hashes in the journal"),
     )
-    latency_sample_every: int = field(
-        default=16, metadata=rules.whole(1, 1 << 20, "one record in this many is timed")
-    )
+    latency_sample_every: int = field(default=16, metadata=rules.whole(1, 1 << 20, "one record in this many is timed"))
     core: int = field(
         default=-1, metadata=rules.whole(0, 1023, "core that the engine runs on", also=(-1, "not pinned"))
     )
@@ -93,21 +87,15 @@ class Risk:
     position_qty_max: int = field(
         default=10_000, metadata=rules.whole(0, 10**12, "lots held, long or short, if every open order fills")
     )
-    message_rate_max_per_s: int = field(
-        default=1000, metadata=rules.whole(0, 10**7, "orders sent in one second")
-    )
+    message_rate_max_per_s: int = field(default=1000, metadata=rules.whole(0, 10**7, "orders sent in one second"))
     duplicate_window_ns: int = field(
         default=1_000_000,
         metadata=rules.whole(0, 60 * 10**9, "time in which the same order again is refused, 0 = allowed"),
     )
-    open_order_max: int = field(
-        default=64, metadata=rules.whole(0, 1 << 20, "our live orders of one instrument")
-    )
+    open_order_max: int = field(default=64, metadata=rules.whole(0, 1 << 20, "our live orders of one instrument"))
     instrument: Table[Table[int | str]] = field(
         default=Table(),
-        metadata=rules.table(
-            "SYMBOL -> keys of [risk]", "limits that differ for one symbol", _check_instruments
-        ),
+        metadata=rules.table("SYMBOL -> keys of [risk]", "limits that differ for one symbol", _check_instruments),
     )
 
     def of(self, symbol: str) -> "Risk":
@@ -139,9 +127,7 @@ class Journal:
         default="reference",
         metadata=rules.choice(("reference", "full"), "refer to the recorded feed, or hold all of it"),
     )
-    segment_bytes: int = field(
-        default=1 << 26, metadata=rules.whole(1 << 20, 1 << 32, "size of one file", step=4096)
-    )
+    segment_bytes: int = field(default=1 << 26, metadata=rules.whole(1 << 20, 1 << 32, "size of one file", step=4096))
     ring_records: int = field(
         default=65_536, metadata=rules.whole(64, 1 << 24, "ring to the journal's process", power=True)
     )
@@ -211,9 +197,7 @@ _SECTIONS: dict[str, type[Any]] = {f.name: cast(type[Any], f.type) for f in fiel
 _RULES: dict[str, dict[str, Rule]] = {
     name: {f.name: f.metadata["rule"] for f in fields(cls)} for name, cls in _SECTIONS.items()
 }
-_DEFAULTS: dict[KeyPath, Any] = {
-    (name, f.name): f.default for name, cls in _SECTIONS.items() for f in fields(cls)
-}
+_DEFAULTS: dict[KeyPath, Any] = {(name, f.name): f.default for name, cls in _SECTIONS.items() for f in fields(cls)}
 _SYMBOL_RULES = {key: rule for key, rule in _RULES["risk"].items() if key != "instrument"}
 
 # The first key (times a factor) must not exceed the second: what one passes on has to fit into the other.

@@ -38,6 +38,8 @@ AHEAD_ID, AHEAD_ORDER, AHEAD_LEVEL = 24, 16, 8
 
 
 class Run(NamedTuple):
+    """One run: the engine, its venue, and the rings between them."""
+
     engine: engines.Engine
     venue: paper.Paper
     feed: rings.Ring  # RECORD: decoded, not yet numbered
@@ -82,10 +84,10 @@ def build(hooks: engines.Hooks, key: str) -> Callable[..., int]:
                 source = -np.int64(JOURNAL_FULL) - 1
                 break
             timed = timing(cells, source)
-            before = ticks() if timed else 0  # type: ignore[call-arg]
+            before = ticks() if timed else 0
             step(run.engine, record)
             if timed:
-                histograms.record(run.service, ticks() - before)  # type: ignore[call-arg]
+                histograms.record(run.service, ticks() - before)
             done(run, record, source)
         cells[STOPPED_FOR] = -source - 1
         store_release(run.journal.cells, JOURNAL_PROCESSED, cells[NEXT])

@@ -146,9 +146,7 @@ def symbols(doc: str) -> dict[str, Rule]:
     """A list of instruments, none twice."""
 
     def accepts(value: object) -> bool:
-        return (
-            isinstance(value, list | tuple) and all(map(is_symbol, value)) and len(set(value)) == len(value)
-        )
+        return isinstance(value, list | tuple) and all(map(is_symbol, value)) and len(set(value)) == len(value)
 
     limits = "each 1..8 printable ASCII characters and named once, [] = all"
     return {"rule": Rule("array of symbols", limits, doc, accepts)}

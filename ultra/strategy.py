@@ -122,7 +122,9 @@ def _find(spec: str) -> Any:
         raise StrategyError(f"strategy {spec!r}: {error}") from error
     found = getattr(module, name, None)
     if found is None:
-        classes = [n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Strategy) and v is not Strategy]
+        classes = [
+            n for n, v in vars(module).items() if isinstance(v, type) and issubclass(v, Strategy) and v is not Strategy
+        ]
         raise StrategyError(f"strategy {spec!r}: no class {name}; there are {', '.join(classes) or 'none'}")
     return found
 
@@ -146,9 +148,10 @@ def _function(cls: type, hook: str, value: Any) -> Callable[..., None]:
     names = list(inspect.signature(function).parameters)
     if len(names) != 5:
         raise StrategyError(
-            f"{cls.__qualname__}.{hook}({', '.join(names)}): takes exactly (state, params, event, market, orders), no self"
+            f"{cls.__qualname__}.{hook}({', '.join(names)}): takes exactly "
+            "(state, params, event, market, orders), no self"
         )
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 def _fields(cls: type, name: str) -> dict[str, _Field]:
@@ -167,7 +170,7 @@ def _fields(cls: type, name: str) -> dict[str, _Field]:
 
 
 def _dtype(fields: Mapping[str, _Field], kind: str) -> Any:
-    columns = [
+    columns: list[Any] = [
         (key, "f8" if isinstance(field.default, float) else "i8", field.shape)
         for key, field in fields.items()
         if field.kind == kind
@@ -193,7 +196,7 @@ def parameters(loaded: Loaded, given: Mapping[str, int | float | bool]) -> Any:
         value = given.get(key, field.default)
         if isinstance(field.default, int) and not isinstance(value, int):
             wrong.append(f"{key} = {value!r}: must be a whole number")
-        elif field.low is not None and value < field.low or field.high is not None and value > field.high:
+        elif (field.low is not None and value < field.low) or (field.high is not None and value > field.high):
             wrong.append(f"{key} = {value!r}: must be {field.low} to {field.high}")
         else:
             row[key] = value

@@ -96,8 +96,8 @@ REQUEST: Final = np.dtype(
 
 assert RECORD.itemsize == REQUEST.itemsize == 64, "a record is one cache line"
 
-# Cells of a ring in shared memory (ultra.hot.ring), as indices of int64. Each sequence is two cache lines from the next:
-# the adjacent-line prefetcher would couple neighbours.
+# Cells of a ring in shared memory (ultra.hot.ring), as indices of int64. Each sequence is two cache lines from
+# the next: the adjacent-line prefetcher would couple neighbours.
 RING_LINE: Final = 16
 RING_CURSOR: Final = 0
 RING_GATE: Final = 2 * RING_LINE

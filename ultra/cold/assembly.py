@@ -14,9 +14,7 @@ from typing import Any, Final, NamedTuple
 from .. import inline, strategy
 from ..config import Config
 from ..hot import book as books
-from ..hot import curve as curves
 from ..hot import engine as engines
-from ..hot import histogram as histograms
 from ..hot import memory
 from ..hot import pool as pools
 from ..hot import ring as rings
@@ -53,7 +51,11 @@ def assemble(config: Config, loaded: strategy.Loaded, journal: rings.Ring) -> Ma
     )
     venue = paper.create(instruments, sizes.own_order_max, sizes.reply_ring_records, config.venue.latency_ns)
     run = inline.create(
-        engine, venue, rings.create(RECORD, sizes.feed_ring_records), rings.create(RECORD, COMMAND_RECORDS), journal
+        engine,
+        venue,
+        rings.create(RECORD, sizes.feed_ring_records),
+        rings.create(RECORD, COMMAND_RECORDS),
+        journal,
     )
     run.cells[inline.TIMER_NS] = sizes.timer_ns
     run.cells[inline.CHECKPOINT_AT] = sizes.checkpoint_records
@@ -71,7 +73,13 @@ def assemble(config: Config, loaded: strategy.Loaded, journal: rings.Ring) -> Ma
 def prefault(run: inline.Run) -> None:
     """Touch what the first minutes of a session need, so that they don't fault."""
     book = run.engine.book
-    for array in (run.feed.slots, run.journal.slots, run.engine.market, run.engine.orders.rows, run.engine.state):
+    for array in (
+        run.feed.slots,
+        run.journal.slots,
+        run.engine.market,
+        run.engine.orders.rows,
+        run.engine.state,
+    ):
         memory.touch(array, len(array))
     memory.touch(book.orders, min(len(book.orders), 1 << 16))
     memory.touch(book.ids.rows, min(len(book.ids.rows), 1 << 17))
@@ -163,7 +171,7 @@ def state_parts(engine: engines.Engine) -> dict[str, Any]:
         "own counters": engine.orders.counters,
         "limits": engine.risk.limits[: known + 1],
         "last": engine.risk.last[:known],
-        "bucket": engine.risk.bucket,
+        "recent": engine.risk.recent,
         "reasons": engine.risk.reasons,
         "halted": engine.risk.halted,
         "outbox": engine.outbox,

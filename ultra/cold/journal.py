@@ -21,7 +21,15 @@ import time
 from pathlib import Path
 from typing import Final
 
-from ..wire import JOURNAL_CLOSE, JOURNAL_DURABLE, JOURNAL_FAILED, JOURNAL_PROCESSED, RING_CELLS, RING_CURSOR, RING_GATE
+from ..wire import (
+    JOURNAL_CLOSE,
+    JOURNAL_DURABLE,
+    JOURNAL_FAILED,
+    JOURNAL_PROCESSED,
+    RING_CELLS,
+    RING_CURSOR,
+    RING_GATE,
+)
 from . import segment
 from .native import Cells, crc32c
 

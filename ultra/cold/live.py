@@ -203,7 +203,13 @@ class Live:
         first, second = assembly.hash_words(block.sha256[:32])
         now = int(self._run.engine.cells[engines.NOW])
         assembly.command(
-            self._run, kind=SOURCE, ts_event=now, ts_recv=now, price=block.file_offset, aux=first, order_id=second
+            self._run,
+            kind=SOURCE,
+            ts_event=now,
+            ts_recv=now,
+            price=block.file_offset,
+            aux=first,
+            order_id=second,
         )
 
     def _begin(self) -> float:
@@ -265,7 +271,11 @@ class Live:
         self._tap.check()
         cells = self._run.cells
         self._progress(
-            {"messages": int(self._machine.decoder.cells[0]), "memory": int(cells[inline.NEXT]), "local": self._tap.durable}
+            {
+                "messages": int(self._machine.decoder.cells[0]),
+                "memory": int(cells[inline.NEXT]),
+                "local": self._tap.durable,
+            }
         )
 
 
@@ -298,4 +308,3 @@ def describe(config: Config, loaded: strategy.Loaded, path: Path) -> dict[str, o
         "source": str(path.resolve()),
         "source_bytes": path.stat().st_size,
     }
-

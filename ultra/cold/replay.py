@@ -2,7 +2,8 @@
 
 The journal's records are fed to the same compiled loop under their own numbers; where a number is missing, the next
 message of the source file belongs there. At every checkpoint the state hash is computed again and must be equal, and so
-must the hash of the source file. A run that was killed has no END: it is rebuilt to the last input the journal knows of.
+must the hash of the source file. A run that was killed has no END: it is rebuilt to the last input the journal
+knows of.
 """
 
 import time
@@ -53,7 +54,8 @@ class Replay:
         if loaded.fingerprint != meta["strategy_fingerprint"] and not force:
             raise ReplayError(
                 f"{loaded.spec} has changed since the run (code {loaded.fingerprint}, then "
-                f"{meta['strategy_fingerprint']}): check out the version that ran, or replay with --force to see where it differs"
+                f"{meta['strategy_fingerprint']}): check out the version "
+                "that ran, or replay with --force to see where it differs"
             )
         self._source = source_path or Path(str(meta["source"]))
         self._machine = assembly.assemble(config, loaded, rings.create(RECORD, 16))
@@ -157,8 +159,9 @@ class Replay:
         try:
             block = next(stream)
         except (StopIteration, source.SourceError) as error:
+            why = str(error) or "end of file"
             raise ReplayError(
-                f"{self._source} ends before input {self._through}, which the run had taken: {error or 'end of file'}"
+                f"{self._source} ends before input {self._through}, which the run had taken: {why}"
             ) from error
         self._hashes[block.file_offset] = block.sha256
         rest = held[at:stop]

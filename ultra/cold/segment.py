@@ -115,7 +115,9 @@ def read(folder: Path) -> Iterator[Frame]:
                 "This is not a torn tail; restore the file from a copy."
             )
         if number + 1 < len(paths) and not _opens_with(paths[number + 1], index):
-            raise JournalError(f"{path} ends early at offset {at} (frame {index}), but {paths[number + 1].name} follows")
+            raise JournalError(
+                f"{path} ends early at offset {at} (frame {index}), but {paths[number + 1].name} follows"
+            )
 
 
 def _check_segment(path: Path, data: bytes, number: int) -> bytes:

@@ -18,6 +18,11 @@ from . import assembly
 from .live import Outcome
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+_REPLY_ERRORS = (
+    ("illegal_replies", own.ILLEGAL_REPLIES),
+    ("late_fills", own.LATE_FILLS),
+    ("overfilled", own.OVERFILLED),
+)
 
 
 def of_run(outcome: Outcome) -> dict[str, Any]:
@@ -54,7 +59,11 @@ def service_ns(service: histograms.Histogram) -> dict[str, int]:
     """Percentiles of the service time in ns."""
     ns_per_tick = clock.calibrate()
     found = {f"p{p:g}": round(histograms.percentile(service, p) * ns_per_tick) for p in PERCENTILES}
-    return {**found, "max": round(int(service.largest[0]) * ns_per_tick), "samples": histograms.count(service)}
+    return {
+        **found,
+        "max": round(int(service.largest[0]) * ns_per_tick),
+        "samples": histograms.count(service),
+    }
 
 
 def buckets_ns(service: histograms.Histogram) -> list[tuple[int, int, int]]:
@@ -70,7 +79,8 @@ def buckets_ns(service: histograms.Histogram) -> list[tuple[int, int, int]]:
 
 def reasons(engine: engines.Engine) -> dict[str, int]:
     """How often each reason was given for not sending, or not accepting, a request."""
-    return {risks.REASONS[code]: int(n) for code, n in enumerate(engine.risk.reasons) if n and code < len(risks.REASONS)}
+    given = engine.risk.reasons.tolist()
+    return {name: int(count) for name, count in zip(risks.REASONS, given, strict=False) if count}
 
 
 def by_instrument(engine: engines.Engine) -> dict[str, dict[str, Any]]:
@@ -103,7 +113,7 @@ def errors(outcome: Outcome) -> dict[str, int | str]:
     for name, count in zip(books.OUTCOMES, engine.book.outcomes.tolist(), strict=False):
         if count and name != "ok":
             found[name] = count
-    for name, counter in (("illegal_replies", own.ILLEGAL_REPLIES), ("late_fills", own.LATE_FILLS), ("overfilled", own.OVERFILLED)):
+    for name, counter in _REPLY_ERRORS:
         if engine.orders.counters[counter]:
             found[name] = int(engine.orders.counters[counter])
     if outcome.truncated_at >= 0:
@@ -119,7 +129,8 @@ def as_text(summary: dict[str, Any]) -> str:
     lines = [
         f"{summary['messages']:,} messages, {summary['throughput_msgs_per_s']:,} a second in the loop, "
         f"{summary['wall_s']:.3f} s with reading the file, first one {summary['startup_s']:.2f} s after the start",
-        f"{summary['orders']:,} orders, {summary['cancels']:,} cancels, {summary['fills']:,} fills, {summary['rejects']:,} rejects",
+        f"{summary['orders']:,} orders, {summary['cancels']:,} cancels, {summary['fills']:,} fills, "
+        f"{summary['rejects']:,} rejects",
         "",
         f"{'instrument':<12}{'position':>12}{'fills':>10}{'volume':>12}{'P&L':>16}",
     ]
@@ -144,5 +155,3 @@ def as_text(summary: dict[str, Any]) -> str:
         f"decisions {summary['decision_hash']}",
     ]
     return "\n".join(lines)
-
-

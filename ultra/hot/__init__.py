@@ -29,7 +29,7 @@ def hot(function: Function) -> Function:
     """Compile a function of the hot path. It is inlined into its callers; it must not allocate.
 
     It has no machine code of its own, so Python can't call it while the JIT is on: `door` makes it callable."""
-    return njit(forceinline=True, pipeline_class=_InlinedCompiler, **FLAGS)(function)  # type: ignore[no-any-return]
+    return njit(forceinline=True, pipeline_class=_InlinedCompiler, **FLAGS)(function)
 
 
 def door(function: Function) -> Function:
@@ -41,12 +41,12 @@ def door(function: Function) -> Function:
         return function(*arguments)
 
     call.__qualname__ = f"door.{function.__module__}.{function.__qualname__}"
-    return entry(call)  # type: ignore[no-any-return]
+    return entry(call)
 
 
 def rare(function: Function) -> Function:
     """The same for what happens once in many thousand messages: compiled apart, so that it is no weight on the path."""
-    return njit(**FLAGS)(function)  # type: ignore[no-any-return]
+    return njit(**FLAGS)(function)
 
 
 def entry(function: Function | None = None, *, key: str = "") -> Any:
@@ -84,7 +84,7 @@ class _InlinedCompiler(Compiler):  # type: ignore[misc]
         result = super().compile_extra(func)
         # Callers look the code up by its entry point, which must be a distinct builtin; a list's own `index`
         # refuses whatever Python calls it with.
-        entry_point = [].index
+        entry_point = list[None]().index
         self.state.targetctx.insert_user_function(entry_point, result.fndesc, [result.library])
         return result._replace(entry_point=entry_point)
 

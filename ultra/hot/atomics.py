@@ -6,7 +6,7 @@ Known bad case: on x86 a missing acquire or release does not show in a test, so 
 """
 
 from platform import machine
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
@@ -15,7 +15,7 @@ from numba import types
 from .bits import signed
 from .instruction import I32, byte_pointer, external, instruction, pointer
 
-Cells = np.ndarray[Any, np.dtype[np.int64]]
+Cells: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def _load_acquire(cells: Cells, index: int) -> int:

@@ -29,13 +29,13 @@ OUTCOMES = (
 )  # fmt: skip
 QTY_MAX = 1 << 40  # keeps the sum over any possible level inside int64
 
-ORDER = np.dtype(
-    [("order_id", "i8"), ("qty", "i8"), ("level", "i4"), ("next", "i4"), ("prev", "i4"), ("side", "i4")]
-)
+ORDER = np.dtype([("order_id", "i8"), ("qty", "i8"), ("level", "i4"), ("next", "i4"), ("prev", "i4"), ("side", "i4")])
 assert ORDER.itemsize == 32
 
 
 class Book(NamedTuple):
+    """The books of all instruments."""
+
     orders: Any  # ORDER[order_max]; `side` is 2 * instrument + side
     pool: pools.Pool
     ids: tables.Table  # order id -> slot

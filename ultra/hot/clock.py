@@ -47,7 +47,7 @@ def fence(typingctx: Any) -> Any:
 @entry
 def now() -> int:
     """`ticks` for code outside the hot path."""
-    return ticks()  # type: ignore[call-arg]
+    return ticks()
 
 
 def calibrate(duration_ms: int = 20) -> float:

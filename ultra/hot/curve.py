@@ -17,6 +17,8 @@ COUNT, STRIDE, SKIP = 0, 1, 2
 
 
 class Curve(NamedTuple):
+    """Points of a run, the oldest first."""
+
     points: Any  # POINT[even number]
     cells: Cells
 

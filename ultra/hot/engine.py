@@ -11,8 +11,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..wire import (
-    ACCEPTED, EXECUTE, FILL, HALT, INSTRUMENT, LIMIT, MARKET_LAST, NEW, NONE, NOT_PRINTABLE, PARAMETER, RECORD,
-    REJECTED, REPLACE, REPLY_LAST, REQUEST, STATUS, TIMER, TRADE,
+    ACCEPTED,
+    EXECUTE,
+    FILL,
+    HALT,
+    INSTRUMENT,
+    LIMIT,
+    MARKET_LAST,
+    NEW,
+    NONE,
+    NOT_PRINTABLE,
+    PARAMETER,
+    RECORD,
+    REJECTED,
+    REPLACE,
+    REPLY_LAST,
+    REQUEST,
+    STATUS,
+    TIMER,
+    TRADE,
 )  # fmt: skip
 from . import book as books
 from . import door, hot, memory
@@ -34,6 +51,8 @@ LAST_KIND = HALT  # records beyond it (CHECKPOINT, END) are numbered, but nothin
 
 
 class Engine(NamedTuple):
+    """Everything the engine is: what a state hash covers, and the rings at its end."""
+
     book: books.Book
     market: Any  # MARKET[instruments]
     orders: own.Orders
@@ -58,9 +77,7 @@ class Hooks(NamedTuple):
     depth: int
 
 
-def create(
-    instruments: int, book: books.Book, *, own_max: int, output_records: int, state: Any, params: Any
-) -> Engine:
+def create(instruments: int, book: books.Book, *, own_max: int, output_records: int, state: Any, params: Any) -> Engine:
     """An engine that has seen nothing. `state` and `params` are recarrays of the strategy's dtypes."""
     engine = Engine(
         book,
@@ -115,10 +132,7 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
         view = engine.market[instrument]
         if instrument >= engine.cells[INSTRUMENTS]:
             engine.cells[INSTRUMENTS] = instrument + 1
-        if record.kind <= REPLACE:
-            outcome = books.apply(engine.book, record)
-        else:
-            outcome = inform(view, record)
+        outcome = books.apply(engine.book, record) if record.kind <= REPLACE else inform(view, record)
         engine.cells[OUTCOME] = outcome
         moved = markets.refresh(view, engine.book, instrument)
         if depth > 1 and record.kind <= REPLACE:

@@ -18,12 +18,12 @@ WINDOW_NS = 1_000_000
 @entry
 def watch(gaps: Cells, window: int) -> None:
     """Fill `gaps` with the largest step between two clock readings in consecutive windows of `window` ticks."""
-    last = ticks()  # type: ignore[call-arg]
+    last = ticks()
     for index in range(len(gaps)):
         end = last + window
         largest = 0
         while last < end:
-            now = ticks()  # type: ignore[call-arg]
+            now = ticks()
             if now - last > largest:
                 largest = now - last
             last = now

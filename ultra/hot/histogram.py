@@ -19,6 +19,8 @@ BUCKETS = (63 - SUB_BITS + 1) * SUB
 
 
 class Histogram(NamedTuple):
+    """Counts by bucket."""
+
     counts: Cells  # int64[BUCKETS]
     largest: Cells  # int64[1]
 
@@ -33,7 +35,7 @@ def bucket_of(value: int) -> int:
     """Index of the bucket of a value; negative values count as 0."""
     if value < SUB:
         return max(value, 0)
-    shift = highest(value) - SUB_BITS  # type: ignore[call-arg]
+    shift = highest(value) - SUB_BITS
     return (shift << SUB_BITS) + (value >> shift)
 
 

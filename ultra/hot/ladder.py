@@ -45,6 +45,8 @@ LEVEL = np.dtype([("qty", "i8"), ("head", "i4"), ("tail", "i4")])
 
 
 class Ladder(NamedTuple):
+    """The levels of all books."""
+
     sides: Any  # SIDE[2 * instruments], index 2 * instrument + side
     levels: Any  # LEVEL[64 * pages]; level 64 * page + bit
     nodes: Any  # NODE[pages + inner nodes]; the first `pages` are the leaves

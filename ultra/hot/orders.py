@@ -65,6 +65,8 @@ assert OWN.itemsize == 64
 
 
 class Orders(NamedTuple):
+    """Our live orders, and what came of all of them."""
+
     rows: Any  # OWN[own_order_max], index = slot of the handle
     pool: pools.Pool
     counters: Cells  # int64[8]

@@ -18,6 +18,8 @@ NO_SLOT = -1
 
 
 class Pool(NamedTuple):
+    """Who is free, who is live."""
+
     free: Any  # int32[capacity], a stack of `cells[FREE]` slots
     generation: Any  # int32[capacity], odd = live; empty for a pool of bare slots
     cells: Cells
@@ -72,7 +74,12 @@ def acquire(pool: Pool) -> int:
 def slot_of(pool: Pool, handle: int) -> int:
     """The slot of a live handle; NO_SLOT (counted) for one that was given back, or never was."""
     slot = handle & 0xFFFFFFFF
-    if handle <= 0 or slot >= len(pool.free) or np.int64(pool.generation[slot]) != handle >> 32 or handle >> 32 & 1 == 0:
+    if (
+        handle <= 0
+        or slot >= len(pool.free)
+        or np.int64(pool.generation[slot]) != handle >> 32
+        or handle >> 32 & 1 == 0
+    ):
         pool.cells[STALE] += 1
         return NO_SLOT
     return slot

@@ -20,6 +20,8 @@ CELLS = RING_CELLS  # the other half is free for the owners of the ring
 
 
 class Ring(NamedTuple):
+    """One ring; the same on both sides of it."""
+
     slots: Any  # records, one per slot; length is a power of two
     cells: Cells  # int64[CELLS]
 

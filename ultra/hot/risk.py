@@ -43,6 +43,8 @@ LAST = np.dtype([("ts", "i8"), ("price", "i8"), ("qty", "i8"), ("side", "i8")])
 
 
 class Risk(NamedTuple):
+    """Limits, and what they need to remember."""
+
     limits: Any  # int64[instruments, 8]
     last: Any  # LAST[instruments]: the order sent last, for duplicates
     recent: Cells  # int64[2 * SLICES]: numbers of the last slices of time, then the messages in each

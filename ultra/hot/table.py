@@ -24,6 +24,8 @@ ROW = np.dtype([("key", "i8"), ("value", "i8")])
 
 
 class Table(NamedTuple):
+    """Rows of the sizes so far; the last region is the one in use."""
+
     rows: Any  # ROW[2 << bits_max]
     cells: Cells
 
@@ -162,9 +164,9 @@ def check(table: Table) -> None:
     size = 1 << int(table.cells[BITS])
     found = items(table)
     assert len(found) == int(table.cells[USED]) <= size // 2
+    keys = table.rows.key[size : 2 * size].tolist()
     for key in found:
-        row, steps = size + (((key * GOLDEN) >> (64 - int(table.cells[BITS]))) & (size - 1)), 0
-        while int(table.rows[row].key) != key:
-            assert int(table.rows[row].key) != EMPTY, "a key lies behind a gap"
-            row, steps = size + ((row + 1) & (size - 1)), steps + 1
-        assert steps <= size
+        row = ((key * GOLDEN) >> (64 - int(table.cells[BITS]))) & (size - 1)
+        while keys[row] != key:
+            assert keys[row] != EMPTY, "a key lies behind a gap"
+            row = (row + 1) & (size - 1)

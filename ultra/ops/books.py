@@ -77,13 +77,15 @@ def build(config: Config, path: Path, depth: int) -> Books:
         found.damage = str(error)
     if held:
         found.errors["truncated_at"] = offset
-        found.damage = found.damage or f"{path}: cut inside a message at offset {offset}; everything before it was processed"
+        found.damage = (
+            found.damage or f"{path}: cut inside a message at offset {offset}; everything before it was processed"
+        )
     found.messages = int(decoder.cells[itch.MESSAGES])
     found.by_type = itch.counts(decoder)
     found.errors.update(itch.errors(decoder))
-    found.errors.update(
-        {name: int(n) for name, n in zip(books.OUTCOMES, book.outcomes, strict=False) if n and name != "ok"}
-    )
+    for name, count in zip(books.OUTCOMES, book.outcomes.tolist(), strict=False):
+        if count and name != "ok":
+            found.errors[name] = count
     found.ns_per_message = spent / found.messages * 1e9 if found.messages else 0.0
     found.instruments = _levels(book, decoder, depth)
     return found
@@ -100,5 +102,3 @@ def _levels(book: books.Book, decoder: itch.Decoder, depth: int) -> dict[str, di
             sides[name] = [[decimal(prices[k], itch.TICK_E9), int(qtys[k])] for k in range(count)]
         found[int_to_symbol(decoder.symbols[index])] = sides
     return found
-
-

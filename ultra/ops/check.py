@@ -31,9 +31,7 @@ class Check:
 def verdict(name: str, good: bool | None, found: object, wanted: str, fix: str) -> Check:
     """PASS or WARN; INFO when `good` is None, that is, when there is nothing to judge by."""
     status = INFO if good is None else PASS if good else WARN
-    return Check(
-        name, status, "not told" if found is None else str(found), wanted, fix if good is False else ""
-    )
+    return Check(name, status, "not told" if found is None else str(found), wanted, fix if good is False else "")
 
 
 def tried(name: str, check: Callable[[], Check]) -> Check:

@@ -26,7 +26,14 @@ def run(folder: Path, data: Path | None) -> int:
     jobs = [("A microprice taker on it", stream, "ultra.strategies.imbalance:Imbalance", "")]
     recorded = (data or Path(os.environ.get("ULTRA_DATA", "../shared/data"))) / RECORDED
     if recorded.is_file():
-        jobs.append(("A market maker on a recorded hour of AAPL", recorded, "ultra.strategies.maker:MarketMaker", "2012-06-21"))
+        jobs.append(
+            (
+                "A market maker on a recorded hour of AAPL",
+                recorded,
+                "ultra.strategies.maker:MarketMaker",
+                "2012-06-21",
+            )
+        )
     same = [_job(f"{number}. {title}", path, spec, date, folder / f"run{number}")
             for number, (title, path, spec, date) in enumerate(jobs, 2)]  # fmt: skip
     if not recorded.is_file():

@@ -171,9 +171,7 @@ def memlock(root: Path, cores: frozenset[int]) -> Check:
     line = re.search(r"^Max locked memory\s+(\S+)", read(root, "proc/self/limits") or "", re.MULTILINE)
     found = line[1] if line else None
     limit = number(found)
-    good = (
-        None if found is None else found == "unlimited" or (limit is not None and limit >= MEMLOCK_MIN_BYTES)
-    )
+    good = None if found is None else found == "unlimited" or (limit is not None and limit >= MEMLOCK_MIN_BYTES)
     shown = f"{limit >> 20} MiB" if limit is not None else found
     fix = "LimitMEMLOCK=infinity in the unit, memlock in limits.conf, or CAP_IPC_LOCK"
     return verdict("memlock limit", good, shown, "unlimited, or >= 1024 MiB", fix)
@@ -184,9 +182,7 @@ def swap(root: Path, cores: frozenset[int]) -> Check:
     text = read(root, "proc/swaps")
     areas = [line.split()[0] for line in (text or "").splitlines()[1:] if line.strip()]
     good = None if text is None else not areas
-    return verdict(
-        "swap", good, ", ".join(areas) or ("none" if good else None), "none", "swapoff -a, and out of fstab"
-    )
+    return verdict("swap", good, ", ".join(areas) or ("none" if good else None), "none", "swapoff -a, and out of fstab")
 
 
 def shared_memory(root: Path, cores: frozenset[int]) -> Check:
@@ -196,9 +192,7 @@ def shared_memory(root: Path, cores: frozenset[int]) -> Check:
     except OSError:
         return verdict("/dev/shm free", None, None, ">= 1024 MiB", "")
     free = place.f_bavail * place.f_frsize
-    fix = (
-        "mount -o remount,size=4G /dev/shm; of a container: --shm-size=4g, or an emptyDir with medium: Memory"
-    )
+    fix = "mount -o remount,size=4G /dev/shm; of a container: --shm-size=4g, or an emptyDir with medium: Memory"
     return verdict("/dev/shm free", free >= SHM_FREE_MIN_BYTES, f"{free >> 20} MiB", ">= 1024 MiB", fix)
 
 

@@ -54,9 +54,7 @@ def says(*sentences: str) -> Markup:
 def table(names: Sequence[str], rows: Sequence[Sequence[Markup]], foot: Sequence[Markup] = ()) -> Markup:
     """A table whose first column is words and whose others are figures."""
     head = tag("thead", tag("tr", *[tag("th", text(name), scope="col") for name in names]))
-    lines = [
-        tag("tr", tag("th", row[0], scope="row"), *[tag("td", cell) for cell in row[1:]]) for row in rows
-    ]
+    lines = [tag("tr", tag("th", row[0], scope="row"), *[tag("td", cell) for cell in row[1:]]) for row in rows]
     end = [tag("tfoot", tag("tr", *[tag("td", cell) for cell in foot]))] if foot else []
     return tag("div", tag("table", head, tag("tbody", *lines), *end), class_="scroll")
 

@@ -142,9 +142,7 @@ def _profit(report: RunReport) -> Markup:
     values = [p[1] for p in points]
     fall = max(peak - value for peak, value in zip(accumulate(values, max), values, strict=True))
     decimals = svg.decimals_of((min(values), max(values)), digits=3)
-    highest, lowest, fallen = (
-        svg.number(value, max(2, decimals)) for value in (max(values), min(values), fall)
-    )
+    highest, lowest, fallen = (svg.number(value, max(2, decimals)) for value in (max(values), min(values), fall))
     read = (
         f"Highest {highest}, lowest {lowest}, largest fall from a peak {fallen}: "
         "read off the curve, which is drawn in floating point; the table is exact."
@@ -199,9 +197,7 @@ def _latency(report: RunReport) -> Markup:
     names = sorted({*service, *machine}, key=lambda name: (order.get(name, 5), name))
     rows = [[text(name), amount(service.get(name)), amount(machine.get(name))] for name in names]
     figures = [table(("", "service, ns", "machine's hiccup, ns"), rows)] if rows else []
-    return section(
-        title, *drawn, says(_sampling(report.summary, samples)), *figures, says(_verdict(service, machine))
-    )
+    return section(title, *drawn, says(_sampling(report.summary, samples)), *figures, says(_verdict(service, machine)))
 
 
 def _sampling(summary: Mapping[str, object], samples: int) -> str:
@@ -229,8 +225,7 @@ def _verdict(service: Mapping[str, float], machine: Mapping[str, float]) -> str:
         return f"A loop that does nothing was held up for {pause} (p99) on this machine."
     if machine["p99"] <= service["p99"]:
         return (
-            f"The p99 is not below the machine's hiccup p99 ({pause}): "
-            "the tail can't be put down to the machine alone."
+            f"The p99 is not below the machine's hiccup p99 ({pause}): the tail can't be put down to the machine alone."
         )
     told = (
         f"Latencies beyond the hiccup p99 ({pause}) are the machine, not the code: in one millisecond of a "
@@ -245,9 +240,7 @@ def _verdict(service: Mapping[str, float], machine: Mapping[str, float]) -> str:
 def _counts(summary: Mapping[str, object], key: str, title: str, what: str) -> Markup:
     """A table of counts, largest first; nothing when there are none."""
     counts = {name: n for name, n in _numbers(_part(summary, key)).items() if n > 0}
-    rows = [
-        [text(name), amount(counts[name])] for name in sorted(counts, key=lambda name: (-counts[name], name))
-    ]
+    rows = [[text(name), amount(counts[name])] for name in sorted(counts, key=lambda name: (-counts[name], name))]
     return section(title, table((what, "count"), rows)) if rows else text("")
 
 
@@ -257,12 +250,8 @@ def _identity(summary: Mapping[str, object]) -> Markup:
     command = str(summary.get("replay") or (f"ultra replay {shlex.quote(journal)}" if journal else ""))
     facts = [("state hash", summary.get("state_hash")), ("decision hash", summary.get("decision_hash"))]
     facts += [("journal", journal), ("replay", command)]
-    lines = [
-        join([tag("dt", text(name)), tag("dd", tag("code", text(value or ABSENT)))]) for name, value in facts
-    ]
+    lines = [join([tag("dt", text(name)), tag("dd", tag("code", text(value or ABSENT)))]) for name, value in facts]
     told = (
-        "The replay must end in the same two hashes."
-        if command
-        else "No journal was kept: this run can't be replayed."
+        "The replay must end in the same two hashes." if command else "No journal was kept: this run can't be replayed."
     )
     return section("Identity", tag("dl", *lines, class_="facts"), says(told))

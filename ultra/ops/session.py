@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import strategy
-from ..cold import assembly, live, replay as replays, summary as summaries
+from ..cold import assembly, live
+from ..cold import replay as replays
+from ..cold import summary as summaries
 from ..cold.live import Outcome
 from ..config import Config
 from ..hot import curve as curves
@@ -36,7 +38,12 @@ def run(
 def progress_line(state: dict[str, int]) -> None:
     """How far a run is, in one line: `memory` and `local` are the next inputs of those durability levels."""
     end = "\r" if sys.stderr.isatty() else "\n"
-    print("progress " + " ".join(f"{key}={value}" for key, value in state.items()), end=end, file=sys.stderr, flush=True)
+    print(
+        "progress " + " ".join(f"{key}={value}" for key, value in state.items()),
+        end=end,
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def damage(outcome: Outcome) -> int:
@@ -46,7 +53,8 @@ def damage(outcome: Outcome) -> int:
         lines.append(outcome.source_error)
     if outcome.truncated_at >= 0:
         lines.append(
-            f"{outcome.source}: cut inside a message at offset {outcome.truncated_at}; everything before it was processed"
+            f"{outcome.source}: cut inside a message at offset {outcome.truncated_at}; "
+            "everything before it was processed"
         )
     for line in lines:
         print(f"ultra: {line}", file=sys.stderr)
@@ -96,7 +104,8 @@ def replay_text(found: dict[str, Any]) -> str:
     if not found["complete"]:
         verdict += "; the run did not end in good order, rebuilt to the last input the journal knows"
     return (
-        f"{found['records']:,} inputs, {found['records_per_s']:,} a second, {found['checkpoints']} checkpoints: {verdict}\n"
+        f"{found['records']:,} inputs, {found['records_per_s']:,} a second, {found['checkpoints']} checkpoints: "
+        f"{verdict}\n"
         f"{found['orders']:,} orders, {found['fills']:,} fills\n"
         f"state     {found['state_hash']}\ndecisions {found['decision_hash']}"
     )
@@ -107,7 +116,12 @@ def generate(path: Path, instruments: int, messages: int, seed: int) -> dict[str
 
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():
-            print(f"\rgenerating {done / total:4.0%}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+            print(
+                f"\rgenerating {done / total:4.0%}",
+                end="" if done < total else "\n",
+                file=sys.stderr,
+                flush=True,
+            )
 
     found = flow.write(
         path, instruments=instruments, messages=messages, seed=seed, gzip=path.suffix == ".gz", progress=show

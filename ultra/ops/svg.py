@@ -28,9 +28,7 @@ TIME_STEPS = (
     + CLOCK_STEPS
     + [m * 10**e * DAY for e in range(7) for m in (1, 2, 5)][1:]
 )
-CLOSED = frozenset(
-    {"meta", "line", "path", "rect", "circle"}
-)  # in HTML <td /> would open a cell, not close it
+CLOSED = frozenset({"meta", "line", "path", "rect", "circle"})  # in HTML <td /> would open a cell, not close it
 CHARACTER_PX = 6.6  # of the 12 px labels
 
 

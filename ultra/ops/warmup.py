@@ -1,4 +1,4 @@
-"""`ultra warmup`: fill the compile cache, with a bar, so that the next start loads machine code instead of making it."""
+"""`ultra warmup`: fill the compile cache, with a bar: the next start then loads machine code instead of making it."""
 
 import sys
 import tempfile

@@ -22,6 +22,7 @@ class Imbalance(Strategy):
 
     @staticmethod
     def on_book(state: Any, params: Any, event: Any, market: Any, orders: Any) -> None:
+        """The touch moved."""
         if market.bid < 0 or market.ask <= market.bid or event.ts_event - state.sent_ts < params.wait_ns:
             return
         lean = market.bid_qty / (market.bid_qty + market.ask_qty) - 0.5

@@ -31,6 +31,7 @@ class MarketMaker(Strategy):
 
     @staticmethod
     def on_book(state: Any, params: Any, event: Any, market: Any, orders: Any) -> None:
+        """The touch moved."""
         if market.bid < 0 or market.ask < 0 or market.ask <= market.bid:
             return
         wide = market.ask - market.bid >= params.spread_min
@@ -55,10 +56,12 @@ class MarketMaker(Strategy):
 
     @staticmethod
     def on_fill(state: Any, params: Any, event: Any, market: Any, orders: Any) -> None:
+        """A quote was hit."""
         closed(state, event)
 
     @staticmethod
     def on_order(state: Any, params: Any, event: Any, market: Any, orders: Any) -> None:
+        """A quote was accepted, cancelled or refused."""
         closed(state, event)
 
 

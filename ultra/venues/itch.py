@@ -17,8 +17,23 @@ from ..hot import ring as rings
 from ..hot.atomics import Cells
 from ..hot.bits import load_i64, load_u16, load_u32
 from ..wire import (
-    ADD, ASK, BID, CANCEL, DELETE, EXECUTE, HALTED, INSTRUMENT, NONE, NOT_PRINTABLE, PAUSED, QUOTE_ONLY, REPLACE,
-    STATUS, TRADE, TRADING, UNKNOWN_STATE,
+    ADD,
+    ASK,
+    BID,
+    CANCEL,
+    DELETE,
+    EXECUTE,
+    HALTED,
+    INSTRUMENT,
+    NONE,
+    NOT_PRINTABLE,
+    PAUSED,
+    QUOTE_ONLY,
+    REPLACE,
+    STATUS,
+    TRADE,
+    TRADING,
+    UNKNOWN_STATE,
 )  # fmt: skip
 
 # type -> (name, length, fields); a field is (name, offset, width). Every message begins with HEADER.

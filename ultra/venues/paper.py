@@ -26,7 +26,19 @@ from ..hot import ring as rings
 from ..hot.atomics import Cells
 from ..hot.risk import VENUE_FULL, VENUE_UNKNOWN_ORDER, WOULD_TRADE
 from ..wire import (
-    ACCEPTED, ADD, BID, CANCELLED, EXECUTE, FILL, IMMEDIATE, NEW, NONE, POST_ONLY, RECORD, REJECTED, REPLACE,
+    ACCEPTED,
+    ADD,
+    BID,
+    CANCELLED,
+    EXECUTE,
+    FILL,
+    IMMEDIATE,
+    NEW,
+    NONE,
+    POST_ONLY,
+    RECORD,
+    REJECTED,
+    REPLACE,
 )  # fmt: skip
 
 RESTING = np.dtype(
@@ -49,6 +61,8 @@ REPLIES_PER_REQUEST = WALK_MAX + 3
 
 
 class Paper(NamedTuple):
+    """Our orders at the venue, and its answers."""
+
     rows: Any  # RESTING
     pool: pools.Pool
     first: Any  # int32[instruments]: the first resting order, NONE
@@ -77,7 +91,10 @@ def advance(paper: Paper, book: books.Book, requests: rings.Ring, now: int) -> N
     """Let every request whose time has come take effect on the book as it stands."""
     while rings.ready(requests) > 0:
         request = requests.slots[rings.polled(requests, 0)]
-        if request.ts_event + paper.cells[LATENCY_NS] > now or rings.room(paper.replies, REPLIES_PER_REQUEST) < REPLIES_PER_REQUEST:
+        if (
+            request.ts_event + paper.cells[LATENCY_NS] > now
+            or rings.room(paper.replies, REPLIES_PER_REQUEST) < REPLIES_PER_REQUEST
+        ):
             break
         paper.cells[REQUESTS] += 1
         if request.kind == NEW:
@@ -284,4 +301,3 @@ def check(paper: Paper) -> None:
             seen, start = seen + 1, int(row.next)
     assert seen == int(paper.pool.cells[pools.LIVE])
     assert int(paper.cells[DROPPED]) == 0
-
