@@ -8,11 +8,10 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from drivers import driver
+from loops import loop
+
 from ultra.venues import itch
 
-ORDER_TYPES = "AFECXDU"
-RECORD_TYPES = ORDER_TYPES + "PQHR"
 SYMBOLS = np.array([int.from_bytes(f"SYM{k:05d}".encode(), "big") for k in range(64)], np.int64)
 
 
@@ -24,14 +23,14 @@ class Domain(NamedTuple):
     oddity: float = 0.01  # how often a field is an extreme, or anything at all
 
 
-def specification(letter: str) -> tuple[tuple[str, int, int], ...]:
+def rows_of(letter: str) -> tuple[tuple[str, int, int], ...]:
     """All fields of a type with offset and width, header first."""
     return itch.HEADER + itch.LAYOUT[letter][2]
 
 
 def fields_of(body: bytes) -> dict[str, int]:
     """The plain reading of a message: every field of its type, unsigned."""
-    rows = specification(chr(body[0]))
+    rows = rows_of(chr(body[0]))
     return {name: int.from_bytes(body[offset : offset + width], "big") for name, offset, width in rows}
 
 
@@ -62,7 +61,7 @@ def counted(messages: list[bytes]) -> tuple[dict[str, int], int, int]:
     return by_type, unknown, bad
 
 
-@driver
+@loop
 def write(buffer: Any, values: Any) -> int:
     """Pack one message a row, each behind its length; returns where they end."""
     at = 0
@@ -91,9 +90,9 @@ def stream(seed: int, count: int, domain: Domain = Domain()) -> Any:  # noqa: B0
     values = np.zeros((count, itch.FIELD_MAX), np.int64)
     kinds = random.choice(letters, count)
     locates = random.integers(0, domain.locates, count)
-    for letter in {chr(kind) for kind in letters}:
+    for letter in sorted({chr(kind) for kind in letters}):
         rows = np.flatnonzero(kinds == ord(letter))
-        for column, (name, _, width) in enumerate(specification(letter)):
+        for column, (name, _, width) in enumerate(rows_of(letter)):
             values[rows, column] = _draw(random, name, width, len(rows), locates[rows], domain)
         values[rows, 0] = ord(letter)
         values[rows, 3] = np.maximum(1, 1000 * rows + random.integers(-500, 1500, len(rows)))
@@ -137,7 +136,9 @@ def strange(seed: int, count: int) -> Any:
     """Frames of any length up to 60 around any bytes; half of them begin like a known message."""
     random = np.random.default_rng(seed)
     known = [ord(c) for c in itch.LAYOUT]
-    sizes = np.where(random.random(count) < 0.5, random.integers(0, 61, count), random.choice(itch.LENGTHS[known], count))
+    sizes = np.where(
+        random.random(count) < 0.5, random.integers(0, 61, count), random.choice(itch.LENGTHS[known], count)
+    )
     starts = np.concatenate(([0], np.cumsum(sizes + 2)))
     raw = random.integers(0, 256, starts[-1]).astype(np.uint8)
     raw[starts[:-1]], raw[starts[:-1] + 1] = 0, sizes

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from drivers import driver
+from loops import loop
 from recorded import content, data, table
+
 from ultra.hot import JIT
 from ultra.hot import book as books
 from ultra.hot import engine as engines
@@ -29,7 +30,17 @@ FILES = [HEAD, HOUR, REPLACES, PAIR] if JIT else [HEAD]
 COUNTS = {
     HEAD: {"A": 764, "D": 381, "E": 98, "P": 61, "S": 3, "R": 1, "H": 1},
     HOUR: {"A": 44_336, "D": 41_005, "E": 4_067, "P": 2_201, "X": 469, "S": 3, "R": 1, "H": 1},
-    REPLACES: {"U": 3_926, "A": 40_410, "D": 37_079, "E": 4_067, "P": 2_201, "X": 469, "S": 3, "R": 1, "H": 1},
+    REPLACES: {
+        "U": 3_926,
+        "A": 40_410,
+        "D": 37_079,
+        "E": 4_067,
+        "P": 2_201,
+        "X": 469,
+        "S": 3,
+        "R": 1,
+        "H": 1,
+    },
     PAIR: {"A": 50_951, "D": 46_418, "E": 5_395, "P": 2_717, "X": 499, "S": 3, "R": 2, "H": 2},
 }
 ORACLES = [
@@ -57,7 +68,7 @@ class Replayed(NamedTuple):
 step = engines.build(load(Idle).hooks)
 
 
-@driver
+@loop
 def replay(
     decoder: Any, engine: Any, ring: Any, raw: Any, instrument: int, wanted: Any, levels: Any, touches: Any
 ) -> int:
@@ -87,7 +98,12 @@ def run(name: str, symbol: str, wanted: Any, depth: int) -> Replayed:
     loaded, levels = load(Idle), np.zeros((len(wanted), 2, 2, depth), np.int64)
     decoder = itch.create(2, [symbol_to_int(s) for s in names], selective=True)
     engine = engines.create(
-        2, books.create(2, 1024, 256), own_max=8, output_records=8, state=states(loaded, 2), params=parameters(loaded, {})
+        2,
+        books.create(2, 1024, 256),
+        own_max=8,
+        output_records=8,
+        state=states(loaded, 2),
+        params=parameters(loaded, {}),
     )
     ring, touches = rings.create(RECORD, 4), np.zeros((len(wanted), 4), np.int64)
     messages = replay(decoder, engine, ring, raw, names.index(symbol), wanted, levels, touches)

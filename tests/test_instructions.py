@@ -10,12 +10,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import column, loop, table
 from numba import njit
 
-from loops import column, loop, table
 from ultra.hot import FLAGS, atomics, bits, clock
-from ultra.hot.bits import GOLDEN, above, below, highest, load_i64, load_u16, load_u32
-from ultra.hot.bits import lowest, mix, signed, with_bit, without_bit
+from ultra.hot.bits import (
+    GOLDEN,
+    above,
+    below,
+    highest,
+    load_i64,
+    load_u16,
+    load_u32,
+    lowest,
+    mix,
+    signed,
+    with_bit,
+    without_bit,
+)
 
 LOW, HIGH = -(1 << 63), (1 << 63) - 1
 EDGES = sorted({sign * (1 << k) + d for k in (0, 1, 31, 32, 33, 62) for sign in (1, -1) for d in (-1, 0, 1)})

@@ -10,21 +10,33 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from itch_streams import RECORD_TYPES, Domain, bodies, counted, fields_of, framed, packed, specification, stream
+from itch_streams import Domain, bodies, counted, fields_of, framed, packed, rows_of, stream
 from recorded import content, data
+
+from ultra import wire
 from ultra.hot import door
 from ultra.hot import ring as rings
 from ultra.venues import itch
-from ultra.wire import (
-    ADD, ASK, BID, CANCEL, DELETE, EXECUTE, HALTED, INSTRUMENT, NONE, NOT_PRINTABLE, PAUSED, QUOTE_ONLY, RECORD,
-    REPLACE, STATUS, TRADE, TRADING, UNKNOWN_STATE,
-)  # fmt: skip
 
 LENGTHS = {
     "S": 12, "R": 39, "H": 25, "Y": 20, "L": 26, "V": 35, "W": 12, "K": 28, "J": 35, "h": 21, "A": 36, "F": 40,
     "E": 31, "C": 36, "X": 23, "D": 19, "U": 35, "P": 44, "Q": 40, "B": 19, "I": 50, "N": 20, "O": 48,
 }  # fmt: skip
-STATES = {"T": TRADING, "H": HALTED, "P": PAUSED, "Q": QUOTE_ONLY}
+STATES = {"T": wire.TRADING, "H": wire.HALTED, "P": wire.PAUSED, "Q": wire.QUOTE_ONLY}
+# type -> the kind of its record, and which field of the message each field of the record comes from.
+MEANINGS = {
+    "A": (wire.ADD, "order_id=ref qty=shares price=price"),
+    "F": (wire.ADD, "order_id=ref qty=shares price=price"),
+    "E": (wire.EXECUTE, "order_id=ref qty=shares aux=match"),
+    "C": (wire.EXECUTE, "order_id=ref qty=shares aux=match price=price"),
+    "X": (wire.CANCEL, "order_id=ref qty=shares"),
+    "D": (wire.DELETE, "order_id=ref"),
+    "U": (wire.REPLACE, "order_id=ref aux=new_ref qty=shares price=price"),
+    "P": (wire.TRADE, "qty=shares price=price aux=match"),
+    "Q": (wire.TRADE, "qty=shares price=price aux=match"),
+    "H": (wire.STATUS, ""),
+    "R": (wire.INSTRUMENT, "order_id=stock"),
+}
 MIDNIGHT = 1_340_251_200_000_000_000
 unpack, pack, ready, release = (door(f) for f in (itch.unpack, itch.pack, rings.ready, rings.release))
 
@@ -33,32 +45,22 @@ def signed(value: int) -> int:
     return value if value < 1 << 63 else value - (1 << 64)
 
 
-def meant(body: bytes, instrument: int = 0) -> dict[str, int]:
+def meant(body: bytes) -> dict[str, int]:
     """The record that a message must become."""
     f, letter = fields_of(body), chr(body[0])
-    record = {"instrument": instrument, "ts_event": MIDNIGHT + f["ts"], "ts_recv": MIDNIGHT + f["ts"], "flags": 0}
-    record |= {"side": 0, "order_id": NONE, "price": NONE, "qty": 0, "aux": NONE}
+    ts, (kind, sources) = MIDNIGHT + f["ts"], MEANINGS[letter]
+    record = {"kind": kind, "side": 0, "flags": 0, "instrument": 0, "ts_event": ts, "ts_recv": ts}
+    record |= {"order_id": wire.NONE, "price": wire.NONE, "qty": 0, "aux": wire.NONE}
+    record |= {name: f[source] for name, source in (pair.split("=") for pair in sources.split())}
     if letter in "AF":
-        side = {ord("B"): BID, ord("S"): ASK}.get(f["side"], 2)
-        own = {"kind": ADD, "side": side, "order_id": f["ref"], "qty": f["shares"], "price": f["price"]}
-    elif letter == "E":
-        own = {"kind": EXECUTE, "order_id": f["ref"], "qty": f["shares"], "aux": f["match"]}
-    elif letter == "C":
-        own = {"kind": EXECUTE, "order_id": f["ref"], "qty": f["shares"], "aux": f["match"], "price": f["price"]}
-        own["flags"] = NOT_PRINTABLE if f["printable"] == ord("N") else 0
-    elif letter == "X":
-        own = {"kind": CANCEL, "order_id": f["ref"], "qty": f["shares"]}
-    elif letter == "D":
-        own = {"kind": DELETE, "order_id": f["ref"]}
-    elif letter == "U":
-        own = {"kind": REPLACE, "order_id": f["ref"], "aux": f["new_ref"], "qty": f["shares"], "price": f["price"]}
-    elif letter in "PQ":
-        own = {"kind": TRADE, "qty": f["shares"], "price": f["price"], "aux": f["match"]}
+        record["side"] = {ord("B"): wire.BID, ord("S"): wire.ASK}.get(f["side"], 2)
+    elif letter == "C" and f["printable"] == ord("N"):
+        record["flags"] = wire.NOT_PRINTABLE
     elif letter == "H":
-        own = {"kind": STATUS, "aux": STATES.get(chr(f["state"]), UNKNOWN_STATE)}
-    else:
-        own = {"kind": INSTRUMENT, "order_id": f["stock"], "price": 100_000, "qty": 10**9, "aux": 100}
-    return {name: signed(value) for name, value in (record | own).items()}
+        record["aux"] = STATES.get(chr(f["state"]), wire.UNKNOWN_STATE)
+    elif letter == "R":
+        record |= {"price": 100_000, "qty": 10**9, "aux": 100}
+    return {name: signed(value) for name, value in record.items()}
 
 
 def assert_means(record: Any, body: bytes) -> None:
@@ -82,12 +84,12 @@ def drained(ring: rings.Ring) -> list[Any]:
 
 def decoded(raw: Any, decoder: itch.Decoder, capacity: int = 4096) -> tuple[Any, int]:
     """All records of a stream that stands in memory as a whole, and where the decoder stopped."""
-    ring, rows, at = rings.create(RECORD, capacity), [], 0
+    ring, rows, at = rings.create(wire.RECORD, capacity), [], 0
     while True:
         at = itch.decode(decoder, raw, at, len(raw), ring)
         fresh = drained(ring)
         if not fresh:
-            return np.array(rows, RECORD), at
+            return np.array(rows, wire.RECORD), at
         rows += fresh
 
 
@@ -98,7 +100,7 @@ def plain(decoder: itch.Decoder) -> tuple[bytes, ...]:
 def test_the_layout_tiles_every_message_without_holes() -> None:
     assert {letter: length for letter, (_, length, _) in itch.LAYOUT.items()} == LENGTHS
     for letter, length in LENGTHS.items():
-        rows = specification(letter)
+        rows = rows_of(letter)
         ends = [offset + width for _, offset, width in rows]
         assert [offset for _, offset, _ in rows] == [0, *ends[:-1]] and ends[-1] == length
         assert len({name for name, _, _ in rows}) == len(rows)
@@ -109,7 +111,11 @@ def test_every_recorded_message_survives_unpacking_and_packing() -> None:
         rows = list(csv.DictReader(lines, delimiter="\t"))
     assert len(rows) == 227
     for row in rows:
-        body, values, again = bytes.fromhex(row["hex"]), np.zeros(itch.FIELD_MAX, np.int64), np.zeros(50, np.uint8)
+        body, values, again = (
+            bytes.fromhex(row["hex"]),
+            np.zeros(itch.FIELD_MAX, np.int64),
+            np.zeros(50, np.uint8),
+        )
         count = unpack(np.frombuffer(body, np.uint8).copy(), 0, values)
         assert values[:count].tolist() == [signed(v) for v in fields_of(body).values()]
         assert pack(again, 0, values) == len(body) == int(row["length"])
@@ -126,7 +132,7 @@ def test_every_recorded_message_becomes_the_record_it_means() -> None:
         decoder = decoder_of()
         records, _ = decoded(framed(bytes(directory), body), decoder)
         assert decoder.by_type[body[0]] == 1 and itch.errors(decoder) == {}
-        assert len(records) == 1 + (chr(body[0]) in RECORD_TYPES)
+        assert len(records) == 1 + (chr(body[0]) in MEANINGS)
         if len(records) == 2:
             seen += 1
             assert_means(records[1], body)
@@ -134,7 +140,7 @@ def test_every_recorded_message_becomes_the_record_it_means() -> None:
 
 
 ANY = {
-    letter: st.tuples(*(st.integers(0, (1 << 8 * width) - 1) for _, _, width in specification(letter)[1:]))
+    letter: st.tuples(*(st.integers(0, (1 << 8 * width) - 1) for _, _, width in rows_of(letter)[1:]))
     for letter in LENGTHS
 }
 
@@ -142,7 +148,7 @@ ANY = {
 @pytest.mark.parametrize("letter", LENGTHS)
 @given(draw=st.data())
 def test_any_field_values_make_a_message_that_reads_back(letter: str, draw: st.DataObject) -> None:
-    rows = specification(letter)
+    rows = rows_of(letter)
     drawn = [ord(letter), *draw.draw(ANY[letter])]
     values, read = np.zeros(itch.FIELD_MAX, np.int64), np.zeros(itch.FIELD_MAX, np.int64)
     values[: len(rows)] = [signed(value) for value in drawn]
@@ -154,7 +160,7 @@ def test_any_field_values_make_a_message_that_reads_back(letter: str, draw: st.D
     decoder.locates[fields_of(body)["locate"]] = 0
     records, stopped = decoded(raw, decoder)
     assert stopped == len(raw) and itch.counts(decoder) == {letter: 1} and itch.errors(decoder) == {}
-    assert len(records) == (letter in RECORD_TYPES)
+    assert len(records) == (letter in MEANINGS)
     for record in records:
         assert_means(record, body)
 
@@ -200,7 +206,7 @@ def test_every_cut_through_a_message_waits_for_the_rest() -> None:
 
 
 def test_a_full_ring_stops_the_decoder_and_loses_nothing() -> None:
-    raw, decoder, ring = stream(2, 200), decoder_of(), rings.create(RECORD, 8)
+    raw, decoder, ring = stream(2, 200), decoder_of(), rings.create(wire.RECORD, 8)
     at = itch.decode(decoder, raw, 0, len(raw), ring)
     assert ready(ring) == 8 and itch.decode(decoder, raw, at, len(raw), ring) == at < len(raw)
     release(ring, 1)
@@ -245,5 +251,10 @@ def test_bad_messages_are_counted_and_the_next_one_is_read() -> None:
     decoder = decoder_of()
     records, stopped = decoded(framed(*messages), decoder)
     assert stopped == sum(2 + len(m) for m in messages) and len(records) == 3
-    assert itch.errors(decoder) == {"bad_length": 4, "unknown_type": 2, "unknown_locate": 1, "time_backwards": 1}
+    assert itch.errors(decoder) == {
+        "bad_length": 4,
+        "unknown_type": 2,
+        "unknown_locate": 1,
+        "time_backwards": 1,
+    }
     assert counted(messages) == ({"A": 3, "D": 1}, 2, 4) and itch.counts(decoder) == {"A": 3, "D": 1}

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-
 from loops import column, loop
+
 from ultra.hot import ladder as ladders
 from ultra.hot.ladder import BAD_PRICE, HEIGHT, KEY_MAX, NO_ROOM, OFF_STEP
 from ultra.wire import NONE
@@ -92,11 +92,14 @@ def agree(ladder: Any, twin: Twin) -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from((ADD, ADD, ADD, REMOVE, REMOVE, LOOK)), st.integers(0, 3), st.sampled_from(KEYS), st.integers(0, 30)
+        st.sampled_from((ADD, ADD, ADD, REMOVE, REMOVE, LOOK)),
+        st.integers(0, 3),
+        st.sampled_from(KEYS),
+        st.integers(0, 30),
     ),
     min_size=40,
     max_size=60,
-)  # fmt: skip
+)
 
 
 @given(st.integers(1, 9), st.sampled_from((11, 17, 99)), STEPS)

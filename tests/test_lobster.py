@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drivers import driver
+from loops import loop
 from recorded import data
+
 from ultra.hot import JIT, hot
 from ultra.hot import book as books
 from ultra.wire import ASK, BID
@@ -32,26 +33,9 @@ def numbers(name: str, first_column: int) -> Any:
     """The rows of a file as int64, without the header that one of them has."""
     rows = gzip.decompress(data("lobster", name).read_bytes()).decode().splitlines()
     rows = rows[1:] if not rows[0].split(",")[0].replace(".", "").isdigit() else rows
-    return np.array([row.split(",")[first_column:6] if first_column else row.split(",") for row in rows]).astype(np.int64)
-
-
-@driver
-def steps(book: Any, messages: Any, rows: Any, counts: Any, prices: Any, qtys: Any) -> int:
-    """Every step of a file; returns the first row that came out unequal, or -1."""
-    first = -1
-    for at in range(1, len(messages)):
-        clear(book)
-        refused = seed(book, rows[at - 1], messages[at], at & 1)
-        before = levels_of(book, 0) + levels_of(book, 1)
-        refused |= act(book, messages[at])
-        emptied = levels_of(book, 0) + levels_of(book, 1) < before
-        wrong = unequal(book, rows[at], emptied, counts, prices, qtys)
-        counts[STEPS] += 1
-        counts[REFUSED] += refused
-        counts[UNEQUAL] += wrong
-        if first < 0 and (wrong or refused):
-            first = at
-    return first
+    return np.array([row.split(",")[first_column:6] if first_column else row.split(",") for row in rows]).astype(
+        np.int64
+    )
 
 
 @hot
@@ -121,11 +105,30 @@ def unequal(book: Any, row: Any, emptied: bool, counts: Any, prices: Any, qtys: 
     return short > emptied
 
 
+@loop
+def steps(book: Any, messages: Any, rows: Any, counts: Any, prices: Any, qtys: Any) -> int:
+    """Every step of a file; returns the first row that came out unequal, or -1."""
+    first = -1
+    for at in range(1, len(messages)):
+        clear(book)
+        refused = seed(book, rows[at - 1], messages[at], at & 1)
+        before = levels_of(book, 0) + levels_of(book, 1)
+        refused |= act(book, messages[at])
+        emptied = levels_of(book, 0) + levels_of(book, 1) < before
+        wrong = unequal(book, rows[at], emptied, counts, prices, qtys)
+        counts[STEPS] += 1
+        counts[REFUSED] += refused
+        counts[UNEQUAL] += wrong
+        if first < 0 and (wrong or refused):
+            first = at
+    return first
+
+
 @pytest.mark.parametrize(("messages", "book", "expected"), [AAPL, AMZN], ids=["AAPL", "AMZN"])
 def test_one_message_turns_a_recorded_book_into_the_next(messages: str, book: str, expected: int) -> None:
     given, rows = numbers(messages, 1), numbers(book, 0)
     assert len(given) == len(rows) == expected + 1
-    given, rows = (given, rows) if JIT else (given[:1500], rows[:1500])
+    given, rows = (given, rows) if JIT else (given[:400], rows[:400])
     ours, counts, depth = books.create(1, 64, 256), np.zeros(4, np.int64), rows.shape[1] // 4
     first = steps(ours, given, rows, counts, np.zeros(depth, np.int64), np.zeros(depth, np.int64))
     assert first == -1, f"row {first}: {given[first].tolist()} on {rows[first - 1].tolist()}"

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-
 from loops import column, loop
+
 from ultra.hot import pool as pools
 from ultra.hot.pool import NO_SLOT
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from loops import loop
+
 from ultra.hot import table as tables
 from ultra.hot.bits import GOLDEN, signed
 from ultra.hot.table import ADDED, FULL, MISSING, PRESENT

@@ -81,6 +81,8 @@ def build(hooks: engines.Hooks, key: str) -> Callable[..., int]:
             record = head(run, source)
             record.sequence = cells[NEXT]
             if cells[REPLAYING] == 0 and not keep(run, record):
+                if source == NOTE:
+                    cells[TIMER_AT] = record.ts_event  # due again when there is room
                 source = -np.int64(JOURNAL_FULL) - 1
                 break
             timed = timing(cells, source)

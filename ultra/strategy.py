@@ -17,7 +17,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -29,7 +29,7 @@ from .hot.engine import Hooks
 from .hot.market import DEPTH_MAX
 
 HOOKS = ("on_book", "on_trade", "on_fill", "on_order", "on_timer")
-_TYPES = {int: "i8", float: "f8", bool: "i8"}
+_TYPES = (int, float, bool)
 
 
 class StrategyError(Exception):
@@ -102,6 +102,8 @@ def load(spec: str | type) -> Loaded:
     digest = hashlib.sha256(cache.fingerprint(*wanted).encode())
     digest.update(repr((depth, sorted(functions), _dtype(fields, "state"), _dtype(fields, "parameter"))).encode())
     digest.update(repr([hook for hook in HOOKS if functions[hook] is not _ignore]).encode())
+    # A parameter's value is a record of the journal; what a state begins with is only here.
+    digest.update(repr([(key, field.default) for key, field in fields.items() if field.kind == "state"]).encode())
     return Loaded(
         name,
         Hooks(**compiled, depth=depth),
@@ -129,6 +131,12 @@ def _find(spec: str) -> Any:
     return found
 
 
+def absolute(spec: str) -> str:
+    """The same strategy, named so that it is found from any folder."""
+    where, _, name = spec.rpartition(":")
+    return f"{Path(where).resolve()}:{name}" if where.endswith(".py") else spec
+
+
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise StrategyError(f"strategy file {path} does not exist")
@@ -146,7 +154,7 @@ def _function(cls: type, hook: str, value: Any) -> Callable[..., None]:
         return _ignore
     function = value.__func__ if isinstance(value, staticmethod) else value
     names = list(inspect.signature(function).parameters)
-    if len(names) != 5:
+    if len(names) != 5 or "self" in names:
         raise StrategyError(
             f"{cls.__qualname__}.{hook}({', '.join(names)}): takes exactly "
             "(state, params, event, market, orders), no self"
@@ -157,16 +165,28 @@ def _function(cls: type, hook: str, value: Any) -> Callable[..., None]:
 def _fields(cls: type, name: str) -> dict[str, _Field]:
     found: dict[str, _Field] = {}
     for base in reversed(cls.__mro__):
-        for key, annotation in inspect.get_annotations(base, eval_str=True).items():
+        annotations = inspect.get_annotations(base, eval_str=True)
+        for key, value in base.__dict__.items():
+            if isinstance(value, _Field) and key not in annotations:
+                raise StrategyError(f"{name}.{key}: say its type, as {key}: int = {value.kind}(...)")
+        for key, annotation in annotations.items():
             value = base.__dict__.get(key)
-            if not isinstance(value, _Field):
-                if base is not Strategy:
-                    raise StrategyError(f"{name}.{key}: give it a value, parameter(...) or state(...)")
-                continue
-            if annotation not in _TYPES:
-                raise StrategyError(f"{name}.{key}: {annotation!r} is not int, float or bool")
-            found[key] = value
+            if isinstance(value, _Field):
+                found[key] = _typed(f"{name}.{key}", annotation, value)
+            elif key != "depth":
+                raise StrategyError(f"{name}.{key}: give it a value, parameter(...) or state(...)")
     return found
+
+
+def _typed(name: str, annotation: Any, field: _Field) -> _Field:
+    """The field with a default of the annotated type: `edge: float = parameter(0)` is a float."""
+    if annotation not in _TYPES:
+        raise StrategyError(f"{name}: {getattr(annotation, '__name__', annotation)} is not int, float or bool")
+    if annotation is float:
+        return replace(field, default=float(field.default))
+    if not isinstance(field.default, int):
+        raise StrategyError(f"{name} = {field.default!r}: is not {annotation.__name__}")
+    return field
 
 
 def _dtype(fields: Mapping[str, _Field], kind: str) -> Any:

@@ -11,6 +11,9 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+from numba.core.errors import NumbaError
+
 from .. import inline, strategy
 from ..config import Config
 from ..hot import book as books
@@ -68,6 +71,20 @@ def assemble(config: Config, loaded: strategy.Loaded, journal: rings.Ring) -> Ma
         instruments, known, selective=bool(config.feed.instruments), ts_base=midnight_ns(config.feed.date)
     )
     return Machine(config, loaded, run, decoder, inline.build(loaded.hooks, loaded.fingerprint))
+
+
+def compile_loop(machine: Machine) -> None:
+    """Compile the loop, or load what was compiled. StrategyError when the strategy is not code for the hot path."""
+    try:
+        machine.pump(machine.run, machine.decoder, np.zeros(8, np.uint8), 0, 0)
+    except NumbaError as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip() and "During:" not in line]
+        where = [line for line in said if line.startswith("File ")]
+        raise strategy.StrategyError(
+            f"{machine.loaded.spec} does not compile for the hot path: {' '.join(said[1:4])[:400]} "
+            f"({where[-1] if where else 'no line given'}). It may not allocate, nor use Python objects; "
+            "NUMBA_DISABLE_JIT=1 runs it in the interpreter."
+        ) from error
 
 
 def prefault(run: inline.Run) -> None:

@@ -42,8 +42,7 @@ class Journal:
 
     def __init__(self, folder: Path, *, segment_bytes: int, sync: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.glob("segment-*.ulj")):
-            raise segment.JournalError(f"{folder} holds a journal already: choose another folder, or move it away")
+        segment.refuse_used(folder)
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._sync = sync
@@ -126,6 +125,10 @@ class Tap:
         self._slots = memoryview(memory)[RING_CELLS * 8 :]
         self._capacity = capacity
 
+    def fail(self, error: OSError) -> None:
+        """Tell the engine that nothing more is written, and why."""
+        self.cells.store_release(JOURNAL_FAILED, error.errno or 5)
+
     def move(self, journal: Journal, batch_max: int) -> bool:
         """Write what has come as frames; False when nothing had. Slots are given back once written."""
         # First how far the engine is, then its records: whatever it counts as processed is then in the ring.
@@ -172,7 +175,7 @@ def run(memory: mmap.mmap, capacity: int, journal: Journal, batch_max: int, meta
             alive = alive and _is_open(pipe)
         journal.close()
     except OSError as error:
-        tap.cells.store_release(JOURNAL_FAILED, error.errno or 5)
+        tap.fail(error)
         raise
 
 
@@ -201,7 +204,11 @@ def main(arguments: list[str] | None = None) -> int:
             return 4
         line += byte
     try:
-        journal = Journal(given.folder, segment_bytes=given.segment_bytes, sync=not given.no_sync)
+        try:
+            journal = Journal(given.folder, segment_bytes=given.segment_bytes, sync=not given.no_sync)
+        except OSError as error:
+            Tap(memory, given.ring_records).fail(error)
+            raise
         run(memory, given.ring_records, journal, given.batch_max, json.loads(line), pipe)
     except (OSError, segment.JournalError) as error:
         print(f"ultra: journal {given.folder}: {error}; nothing more is written", file=sys.stderr)

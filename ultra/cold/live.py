@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from ..hot import ring as rings
 from ..wire import CHECKPOINT, END, JOURNAL_CLOSE, JOURNAL_DURABLE, JOURNAL_FAILED, RECORD, SOURCE
 from . import assembly, source
 from .assembly import Machine
-from .segment import JournalError
+from .segment import JournalError, refuse_used
 
 FRAME_BYTES_MAX: Final = 2 + 65535
 HICCUP_MS: Final = 120
@@ -62,25 +62,37 @@ class Outcome:
 class Tap:
     """The journal process and our end of its ring."""
 
-    def __init__(self, config: Config, folder: Path, meta: dict[str, object]) -> None:
+    def __init__(self, config: Config, folder: Path) -> None:
+        refuse_used(folder)
         self.folder = folder
-        capacity = config.journal.ring_records
-        size = rings.size_bytes(RECORD, capacity)
-        handle = os.memfd_create("ultra-journal-ring")
-        os.ftruncate(handle, size)
-        self.ring = rings.over(mmap.mmap(handle, size), RECORD, capacity)
+        self._config = config
+        size = rings.size_bytes(RECORD, config.journal.ring_records)
+        self._handle = os.memfd_create("ultra-journal-ring")
+        os.ftruncate(self._handle, size)
+        self.ring = rings.over(mmap.mmap(self._handle, size), RECORD, config.journal.ring_records)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, meta: dict[str, object]) -> None:
+        """Start the journal's process. It need not be ready when the first record comes: the ring holds them."""
+        config, folder, handle = self._config, self.folder, self._handle
         command = [
             sys.executable, "-m", "ultra.cold.journal", "--folder", str(folder), "--ring-file", str(handle),
-            "--ring-records", str(capacity), "--segment-bytes", str(config.journal.segment_bytes),
+            "--ring-records", str(config.journal.ring_records), "--segment-bytes", str(config.journal.segment_bytes),
             "--batch-max", str(config.journal.batch_record_max),
         ]  # fmt: skip
         if not config.journal.sync:
             command.append("--no-sync")
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(handle,), env=_environment())
         os.close(handle)
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(meta).encode() + b"\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it ended at once: `check` says so
+            self._pipe.write(json.dumps(meta).encode() + b"\n")
+            self._pipe.flush()
+
+    @property
+    def _pipe(self) -> IO[bytes]:
+        """Our end of the pipe: while it is open, the journal knows that we live."""
+        assert self._process is not None and self._process.stdin is not None, "the journal was not started"
+        return self._process.stdin
 
     @property
     def durable(self) -> int:
@@ -90,33 +102,34 @@ class Tap:
     def check(self) -> None:
         """JournalError when the journal failed or is gone."""
         failed = int(self.ring.cells[JOURNAL_FAILED])
-        if failed or self._process.poll() is not None:
-            reason = os.strerror(failed) if failed else f"its process ended with code {self._process.poll()}"
+        ended = None if self._process is None else self._process.poll()
+        if failed or ended is not None:
+            reason = os.strerror(failed) if failed else f"its process ended with code {ended}"
             raise JournalError(
                 f"journal {self.folder}: {reason}; on disk up to input {self.durable}. Free space or choose another "
                 "folder, then run again; `ultra replay` shows what is there."
             )
 
     def wait_room(self) -> None:
-        """The ring is full: wait for the journal, which must still be alive."""
-        self.check()
+        """The ring is full: wait for the journal."""
         time.sleep(0.0002)
 
     def close(self) -> None:
         """Let the journal write what is left, and wait until it is on disk."""
         self.ring.cells[JOURNAL_CLOSE] = 1
-        assert self._process.stdin is not None
+        assert self._process is not None
         self._process.wait()
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.close()
         if self._process.returncode:
             self.check()
 
     def abandon(self) -> None:
         """Close our end; the journal writes what it has and ends."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        self._process.wait()
+        if self._process is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._pipe.close()
+            self._process.wait()
 
 
 def _environment() -> dict[str, str]:
@@ -144,7 +157,8 @@ class Live:
         self._pace, self._progress = pace, progress
         self._started = started or time.perf_counter()
         self._reported = 0.0
-        self._tap = Tap(config, folder, describe(config, loaded, path))
+        self._about = describe(config, loaded, path)
+        self._tap = Tap(config, folder)
         self._machine = assembly.assemble(config, loaded, self._tap.ring)
         self._run = self._machine.run
         self.outcome = Outcome(self._machine, folder, path)
@@ -153,10 +167,11 @@ class Live:
     def play(self) -> Outcome:
         """Run to the end of the file. RunError, JournalError; a damaged source is in the outcome."""
         try:
+            assembly.compile_loop(self._machine)
+            self._tap.start(self._about)
             with _quiet(self._config.engine.core):
                 assembly.introduce(self._machine)
                 self._pump(np.zeros(8, np.uint8), 0, 0)
-                self.outcome.loop_s = 0.0  # so far it compiled, or loaded what was compiled
                 if self._pace:
                     self._run.cells[inline.PACE_UNTIL] = -1
                 self._stream()
@@ -225,6 +240,7 @@ class Live:
             begun = time.perf_counter()
             at = machine.pump(self._run, machine.decoder, buffer, at, stop)
             self.outcome.loop_s += time.perf_counter() - begun
+            self._tap.check()
             self._report()
             why = int(cells[inline.STOPPED_FOR])
             if why == inline.NEED_BYTES:
@@ -268,7 +284,6 @@ class Live:
         if self._progress is None or now - self._reported < 0.25:
             return
         self._reported = now
-        self._tap.check()
         cells = self._run.cells
         self._progress(
             {
@@ -303,7 +318,7 @@ def describe(config: Config, loaded: strategy.Loaded, path: Path) -> dict[str, o
     return {
         "format": 1,
         "config": config.to_toml(),
-        "strategy": loaded.spec,
+        "strategy": strategy.absolute(loaded.spec),
         "strategy_fingerprint": loaded.fingerprint,
         "source": str(path.resolve()),
         "source_bytes": path.stat().st_size,

@@ -20,7 +20,6 @@ from ..hot import engine as engines
 from ..hot import ring as rings
 from ..wire import CHECKPOINT, END, RECORD, SOURCE
 from . import assembly, segment, source
-from .live import FRAME_BYTES_MAX
 
 
 class ReplayError(Exception):
@@ -41,14 +40,24 @@ class Replayed:
     mismatch: str = ""
 
 
+def _survey(folder: Path) -> tuple[dict[str, object], int]:
+    """What the journal says about its run, and the sequence up to which all inputs are known."""
+    meta, through = None, 0
+    for frame in segment.read(folder):
+        if frame.kind == segment.META and meta is None:
+            meta = frame.meta()
+        through = max(through, frame.through)
+    if meta is None:
+        raise ReplayError(f"{folder}: the journal does not say what run it is of (no META frame)")
+    return meta, through
+
+
 class Replay:
     """One journal, read once."""
 
     def __init__(self, folder: Path, *, source_path: Path | None = None, force: bool = False) -> None:
-        self._frames = list(segment.read(folder))
-        if not self._frames or self._frames[0].kind != segment.META:
-            raise ReplayError(f"{folder}: the journal does not say what run it is of (no META frame)")
-        meta = self._frames[0].meta()
+        self._folder = folder
+        meta, self._through = _survey(folder)
         config = configs.parse(str(meta["config"]), f"{folder}: journaled configuration")
         loaded = strategy.load(str(meta["strategy"]))
         if loaded.fingerprint != meta["strategy_fingerprint"] and not force:
@@ -60,8 +69,11 @@ class Replay:
         self._source = source_path or Path(str(meta["source"]))
         self._machine = assembly.assemble(config, loaded, rings.create(RECORD, 16))
         self._run = self._machine.run
-        self._through = max(frame.through for frame in self._frames)
         self._hashes: dict[int, str] = {}
+        self._blocks: Iterator[source.Block] = iter(())
+        self._held: Any = np.zeros(8, np.uint8)  # of the source: what is not decoded yet is [at:stop]
+        self._at = self._stop = 0
+        self._ended = ""  # how the source ended when not in good order
         self._refers = config.journal.market_data == "reference"
         self._result = Replayed(self._machine)
 
@@ -69,22 +81,20 @@ class Replay:
         """Replay to the end of the journal. ReplayError when its source is missing or another."""
         cells, result = self._run.cells, self._result
         cells[inline.REPLAYING], cells[inline.UNTIL] = 1, self._through
-        self._machine.pump(self._run, self._machine.decoder, np.zeros(8, np.uint8), 0, 0)  # compile, or load
+        assembly.compile_loop(self._machine)
         begun = time.perf_counter()
         records = self._records()
-        stream = self._stream()
+        self._blocks = self._stream() if self._refers else iter(())
         self._refill(records)
-        held: Any = np.zeros(8, np.uint8)
-        at = stop = 0
         while int(cells[inline.NEXT]) < self._through:
-            at = self._machine.pump(self._run, self._machine.decoder, held, at, stop)
+            self._at = self._machine.pump(self._run, self._machine.decoder, self._held, self._at, self._stop)
             why = int(cells[inline.STOPPED_FOR])
             if why == inline.CHECKPOINT_DUE:
                 self._pass_mark()
             elif why == inline.NEED_RECORDS:
                 self._refill(records)
             else:
-                held, at, stop = self._more(stream, held, at, stop)
+                self._more()
         result.wall_s = time.perf_counter() - begun
         result.records = int(cells[inline.NEXT])
         if not result.complete:
@@ -92,7 +102,7 @@ class Replay:
         return result
 
     def _records(self) -> Iterator[Any]:
-        for frame in self._frames:
+        for frame in segment.read(self._folder):
             if frame.kind == segment.RECORDS:
                 yield np.frombuffer(frame.payload, RECORD)
 
@@ -139,8 +149,12 @@ class Replay:
         ring.cells[rings.GATE] = gate + 1
 
     def _check_source(self, offset: int, words: tuple[int, int]) -> None:
-        digest = self._hashes.get(offset)
-        if digest is None or assembly.hash_words(digest[:32]) != words:
+        while offset not in self._hashes and self._read():  # the rest of it holds no record of ours
+            pass
+        digest = self._hashes.get(offset, "")
+        if not digest or assembly.hash_words(digest[:32]) != words:
+            # It explains any difference of state before it.
+            self._result.mismatch = ""
             self._differs(f"{self._source} is not the file of the run: its first {offset} bytes have another SHA-256")
 
     def _differs(self, what: str) -> None:
@@ -154,17 +168,22 @@ class Replay:
             )
         return source.ahead(self._source, self._machine.config.feed.chunk_bytes)
 
-    def _more(self, stream: Iterator[source.Block], held: Any, at: int, stop: int) -> tuple[Any, int, int]:
-        """The undecoded rest and the next block of the source."""
+    def _more(self) -> None:
+        """The feed's next record is due: read on until there is one. ReplayError when there is none left."""
+        if not self._read():
+            where = f"{self._source} ends" if self._refers else "the journal's records end"
+            raise ReplayError(f"{where} before input {self._through}, which the run had taken{self._ended}")
+
+    def _read(self) -> bool:
+        """Put the next block of the source behind what is not decoded yet; False at its end."""
         try:
-            block = next(stream)
-        except (StopIteration, source.SourceError) as error:
-            why = str(error) or "end of file"
-            raise ReplayError(
-                f"{self._source} ends before input {self._through}, which the run had taken: {why}"
-            ) from error
+            block = next(self._blocks, None)
+        except source.SourceError as error:
+            block, self._ended = None, f": {error}"
+        if block is None:
+            return False
         self._hashes[block.file_offset] = block.sha256
-        rest = held[at:stop]
-        joined = np.concatenate([rest, np.frombuffer(block.data, np.uint8), np.zeros(8, np.uint8)])
-        assert len(rest) <= FRAME_BYTES_MAX
-        return joined, 0, len(joined) - 8
+        rest = self._held[self._at : self._stop]
+        self._held = np.concatenate([rest, np.frombuffer(block.data, np.uint8), np.zeros(8, np.uint8)])
+        self._at, self._stop = 0, len(self._held) - 8
+        return True

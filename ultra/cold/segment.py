@@ -89,6 +89,12 @@ def segments(folder: Path) -> list[Path]:
     return found
 
 
+def refuse_used(folder: Path) -> None:
+    """JournalError when the folder holds a journal: one is never written over, nor continued by another run."""
+    if any(folder.glob("segment-*.ulj")):
+        raise JournalError(f"{folder} holds a journal already: choose another folder, or move it away")
+
+
 def read(folder: Path) -> Iterator[Frame]:
     """Every good frame of a journal in order. Stops at a torn tail; JournalError on damage."""
     expected_id: bytes | None = None
@@ -96,6 +102,9 @@ def read(folder: Path) -> Iterator[Frame]:
     index = 0
     for number, path in enumerate(paths):
         data = path.read_bytes()
+        last = number + 1 == len(paths)
+        if number and last and not any(data[:HEADER_BYTES]):
+            break  # the writer ended while it began this file
         journal_id = _check_segment(path, data, number)
         if expected_id is not None and journal_id != expected_id:
             raise JournalError(f"{path} belongs to another journal")
@@ -109,14 +118,15 @@ def read(folder: Path) -> Iterator[Frame]:
             index += 1
             at += HEADER_BYTES + padded(len(frame.payload))
         later = _later_frame(data, at, index)
-        if later >= 0 or (data[at : at + 1] not in (b"", b"\0") and number + 1 < len(paths)):
+        if later >= 0:
             raise JournalError(
                 f"{path} is damaged at offset {at} (frame {index}): a good frame follows at {later}. "
                 "This is not a torn tail; restore the file from a copy."
             )
-        if number + 1 < len(paths) and not _opens_with(paths[number + 1], index):
+        if not last and (at != len(data) or _first_index(paths[number + 1]) not in (index, -1)):
             raise JournalError(
-                f"{path} ends early at offset {at} (frame {index}), but {paths[number + 1].name} follows"
+                f"{path} is damaged or ends early at offset {at} (frame {index}), but {paths[number + 1].name} "
+                "follows; restore the file from a copy."
             )
 
 
@@ -124,18 +134,21 @@ def _check_segment(path: Path, data: bytes, number: int) -> bytes:
     if len(data) < HEADER_BYTES:
         raise JournalError(f"{path} is shorter than its header: not a segment")
     magic, version, index, _, journal_id, _, crc = SEGMENT.unpack_from(data)
-    if magic != MAGIC or crc != crc32c(data[:56]) or index != number:
+    if magic != MAGIC or crc != crc32c(data[:56]) or any(data[60:HEADER_BYTES]) or index != number:
         raise JournalError(f"{path} does not begin with the header of segment {number}")
     if version != VERSION:
         raise JournalError(f"{path} has format {version}; this version reads {VERSION}")
     return bytes(journal_id)
 
 
-def _opens_with(path: Path, index: int) -> bool:
-    """The first frame of a segment file has this number."""
+def _first_index(path: Path) -> int:
+    """Number of the first frame of a segment file, -1 when it has none (it was begun and no more, or is damaged)."""
     with path.open("rb") as file:
-        data = file.read(1 << 20)
-    return _header_at(data, HEADER_BYTES, index) is not None
+        data = file.read(2 * HEADER_BYTES)
+    if len(data) < 2 * HEADER_BYTES:
+        return -1
+    index: int = struct.unpack_from("<q", data, HEADER_BYTES + 48)[0]
+    return -1 if _header_at(data, HEADER_BYTES, index) is None else index
 
 
 def _header_at(data: bytes, at: int, index: int) -> tuple[int, int, int, int, int, int, int] | None:
@@ -153,8 +166,9 @@ def _frame_at(data: bytes, at: int, index: int, name: str) -> Frame | None:
     if header is None:
         return None
     kind, first, count, through, durable, size, payload_crc = header
-    payload = data[at + HEADER_BYTES : at + HEADER_BYTES + size]
-    if len(payload) != size or crc32c(payload) != payload_crc:
+    end = at + HEADER_BYTES + size
+    payload = data[at + HEADER_BYTES : end]
+    if len(payload) != size or crc32c(payload) != payload_crc or any(data[end : at + HEADER_BYTES + padded(size)]):
         return None
     return Frame(kind, first, count, through, durable, payload, name, at)
 
@@ -163,7 +177,7 @@ def _later_frame(data: bytes, at: int, index: int) -> int:
     """Offset of a whole frame with a higher number behind `at`, -1 when there is none."""
     found = data.find(FRAME_MAGIC, at)
     while found >= 0:
-        if found % HEADER_BYTES == 0 and found + HEADER_BYTES <= len(data):
+        if found + HEADER_BYTES <= len(data):  # at any offset: bytes may have been lost or put in before it
             number = struct.unpack_from("<q", data, found + 48)[0]
             if number > index and _frame_at(data, found, number, "") is not None:
                 return found

@@ -38,7 +38,7 @@ def blocks(path: Path, block_bytes: int = 1 << 22) -> Iterator[Block]:
     offset = 0
     member = _Member() if _is_gzip(path) else None
     with path.open("rb", buffering=0) as file:
-        while raw := file.read(READ_BYTES):
+        while raw := file.read(min(READ_BYTES, block_bytes)):
             digest.update(raw)
             offset += len(raw)
             if member is None:

@@ -12,7 +12,7 @@ from ..hot import engine as engines
 from ..hot import histogram as histograms
 from ..hot import orders as own
 from ..hot import risk as risks
-from ..venues import itch
+from ..venues import itch, paper
 from ..wire import decimal, int_to_symbol
 from . import assembly
 from .live import Outcome
@@ -116,6 +116,8 @@ def errors(outcome: Outcome) -> dict[str, int | str]:
     for name, counter in _REPLY_ERRORS:
         if engine.orders.counters[counter]:
             found[name] = int(engine.orders.counters[counter])
+    if outcome.machine.run.venue.cells[paper.DROPPED]:
+        found["venue_replies_dropped"] = int(outcome.machine.run.venue.cells[paper.DROPPED])
     if outcome.truncated_at >= 0:
         found["truncated_at"] = outcome.truncated_at
     if outcome.source_error:

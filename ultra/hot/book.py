@@ -254,10 +254,10 @@ def levels(book: Book, s: int) -> dict[int, int]:
     for key, node in tables.items(ladder.directory).items():
         if node >= len(ladder.levels) >> 6 or (key ^ ladders.TAG) >> ladders.SIDE_SHIFT != s:
             continue
+        bits, step = int(ladder.nodes[node].bits), int(ladder.sides[s].step)
         for bit in range(64):
-            if int(ladder.nodes[node].bits) >> bit & 1:
-                price = ((key & ladders.PREFIX) << 6 | bit) * int(ladder.sides[s].step)
-                found[price] = 64 * node + bit
+            if bits >> bit & 1:
+                found[((key & ladders.PREFIX) << 6 | bit) * step] = 64 * node + bit
     return found
 
 

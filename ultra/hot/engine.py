@@ -132,7 +132,7 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
         view = engine.market[instrument]
         if instrument >= engine.cells[INSTRUMENTS]:
             engine.cells[INSTRUMENTS] = instrument + 1
-        outcome = books.apply(engine.book, record) if record.kind <= REPLACE else inform(view, record)
+        outcome = books.apply(engine.book, record) if record.kind <= REPLACE else inform(engine.book, view, record)
         engine.cells[OUTCOME] = outcome
         moved = markets.refresh(view, engine.book, instrument)
         if depth > 1 and record.kind <= REPLACE:
@@ -197,10 +197,13 @@ def on_command(engine: Engine, record: Any) -> None:
 
 
 @hot
-def inform(view: Any, record: Any) -> int:
+def inform(book: books.Book, view: Any, record: Any) -> int:
     """A market record that touches no resting order."""
     if record.kind == TRADE:
         record.side = NONE
+        if record.qty < 0 or record.qty > books.QTY_MAX:  # a cross has 64 bits of shares: the volume would overflow
+            book.outcomes[books.BAD_QTY] += 1
+            return books.BAD_QTY
     elif record.kind == STATUS:
         view.status = record.aux
     elif record.kind == INSTRUMENT:
@@ -213,7 +216,7 @@ def inform(view: Any, record: Any) -> int:
 @hot
 def traded(view: Any, record: Any) -> None:
     """A trade was printed. One that is not printable (its volume comes in a cross trade) changes nothing here."""
-    if record.qty > 0 and record.flags & NOT_PRINTABLE == 0:
+    if record.qty > 0 and record["flags"] & NOT_PRINTABLE == 0:
         view.last_price = record.price
         view.last_qty = record.qty
         view.last_side = record.side
@@ -256,7 +259,7 @@ def decide(engine: Engine, instrument: int, request: Any) -> int:
 @hot
 def remember(cells: Cells, request: Any) -> None:
     """Fold a request into the hash of all decisions."""
-    what = (np.int64(request.kind) << 8) | (np.int64(request.side) << 16) | (np.int64(request.flags) << 24)
+    what = (np.int64(request.kind) << 8) | (np.int64(request.side) << 16) | (np.int64(request["flags"]) << 24)
     value = mix(cells[DECISION_HASH], request.sequence)
     value = mix(value, (np.int64(request.instrument) << 32) | what)
     value = mix(value, request.price)

@@ -278,4 +278,5 @@ def check(ladder: Ladder) -> None:
             assert bool((parent >> (key & 63)) & 1) == (int(row.bits) != 0)
         if node < leaves:
             occupied = (ladder.levels.qty[64 * node : 64 * node + 64] > 0).tolist()
-            assert occupied == [bool(int(row.bits) >> bit & 1) for bit in range(64)]
+            bits = int(row.bits)
+            assert occupied == [bool(bits >> bit & 1) for bit in range(64)]

@@ -89,7 +89,7 @@ def open_order(orders: Orders, view: Any, request: Any) -> None:
     row.ts_event = request.ts_event
     row.instrument = request.instrument
     row.side = request.side
-    row.flags = request.flags
+    row.flags = request["flags"]
     row.state = SENT
     orders.counters[OPENED] += 1
     view.open_orders += 1

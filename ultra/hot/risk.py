@@ -94,7 +94,7 @@ def check(risk: Risk, view: Any, request: Any, now: int) -> int:
         return OPEN_ORDER_LIMIT
     last = risk.last[request.instrument]
     same = last.side == side and last.price == price and last.qty == qty
-    if same and now - last.ts < limits[DUPLICATE_WINDOW_NS]:
+    if same and now - last.ts < limits[DUPLICATE_WINDOW_NS] and limits[DUPLICATE_WINDOW_NS] > 0:
         return DUPLICATE
     rate = risk.limits[0, MESSAGE_RATE_MAX]
     if rate <= 0 or messages(risk, now) >= rate:
