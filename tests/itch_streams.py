@@ -123,11 +123,16 @@ def _draw(random: Any, name: str, width: int, count: int, locates: Any, domain: 
     return np.where(dice < domain.oddity / 2, odd, np.where(dice < domain.oddity, anything, usual))
 
 
-def mutated(seed: int, raw: Any, rate: float) -> Any:
-    """The same bytes with some of them set to anything, lengths included."""
+def mutated(seed: int, raw: Any, rate: float, *, frames: bool) -> Any:
+    """The same bytes with some of them set to anything; with `frames` the lengths too, so that the rest is shifted."""
     random = np.random.default_rng(seed)
     changed = raw.copy()
-    where = np.flatnonzero(random.random(len(raw)) < rate)
+    chosen = random.random(len(raw)) < rate
+    if not frames:
+        ends = np.cumsum([2 + len(body) for body in bodies(raw)])
+        starts = np.concatenate(([0], ends[:-1]))
+        chosen[starts] = chosen[starts + 1] = False
+    where = np.flatnonzero(chosen)
     changed[where] = random.integers(0, 256, len(where))
     return changed
 

@@ -1,5 +1,6 @@
 """Runs and replays as the command line gives them: from words to a summary, and a summary to a page."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +124,5 @@ def generate(path: Path, instruments: int, messages: int, seed: int) -> dict[str
                 flush=True,
             )
 
-    found = flow.write(
-        path, instruments=instruments, messages=messages, seed=seed, gzip=path.suffix == ".gz", progress=show
-    )
-    return {"file": str(path), **found._asdict()}
+    found = flow.write(path, instruments=instruments, messages=messages, seed=seed, progress=show)
+    return {"file": str(path), **dataclasses.asdict(found)}
