@@ -7,7 +7,7 @@ structures under test are tiny and their keys few, so that collisions come in ev
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from numba import config
 
 EXAMPLES = {"compiled": 60, "checked": 40, "plain": 15}
@@ -22,6 +22,10 @@ for mode, examples in EXAMPLES.items():
         derandomize="CI" in os.environ,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+# A mutant must fail, today and tomorrow; how small its smallest failure is, nobody asks.
+settings.register_profile(
+    "mutant", settings.get_profile("plain"), max_examples=50, derandomize=True, phases=[Phase.generate]
+)
 settings.load_profile(MODE)
 
 

@@ -1,6 +1,6 @@
 """The book against a dict of orders in order of arrival: every outcome, every level, every queue, after every message.
 
-Nine ids and a dozen prices make duplicates, unknown ids and over-reductions frequent; prices off the step refine
+A dozen ids and eight prices, so queues are long and duplicates and over-reductions frequent; prices off the step refine
 it, and pages or order slots run out. A refusal for want of room must be justified by what is in use.
 """
 
@@ -20,8 +20,10 @@ from ultra.hot.book import QTY_MAX
 from ultra.wire import ADD, ASK, BID, CANCEL, DELETE, EXECUTE, NONE, RECORD, REPLACE
 
 STEP, INSTRUMENTS, DEPTH = 4, 2, 4
-# Both sides of a page border, and pages of their own to use them up.
-PRICES = [STEP * key for key in (61, 62, 63, 64, 65, 66, 64 * 5, 64 * 9)]
+# Both sides of a page border, and pages of their own to use them up. Most meet in few levels: queues are long.
+PRICES = [STEP * key for key in (61, *[62] * 5, *[63] * 3, *[64] * 2, 65, 66, 64 * 5, 64 * 9)]
+IDS = range(1, 13)
+SIDES = (0, 0, 0, 0, 1, 1, 2, 3)
 OFF_STEP = [STEP * 62 + 2, STEP * 64 + 2, STEP * 65 + 1]
 
 
@@ -190,16 +192,17 @@ def play(book: books.Book, twin: Twin, message: Message) -> int:
 BAD = [
     ("instrument", -1), ("instrument", INSTRUMENTS), ("side", 2), ("side", -1), ("order_id", 0), ("order_id", -5),
     ("price", 0), ("price", -STEP), ("price", 1 << 62), ("price", (1 << 62) + 1), ("qty", 0), ("qty", -3),
-    ("qty", QTY_MAX + 1), ("qty", QTY_MAX), ("aux", 0), *(("price", price) for price in OFF_STEP),
+    ("qty", QTY_MAX + 1), ("qty", QTY_MAX), ("aux", 0),
 ]  # fmt: skip
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from((ADD, ADD, ADD, ADD, EXECUTE, CANCEL, DELETE, REPLACE)),
-        st.integers(0, 2 * INSTRUMENTS - 1),
-        st.integers(1, 9),
-        st.sampled_from(PRICES),
+        st.sampled_from((*[ADD] * 7, EXECUTE, CANCEL, DELETE, REPLACE)),
+        st.sampled_from(SIDES),
+        st.sampled_from(IDS),
+        st.sampled_from(PRICES * 2 + OFF_STEP),
         st.integers(1, 4),
-        st.integers(1, 9),
+        st.sampled_from(IDS),
+        st.sampled_from([False] * 4 + [True]),
         st.sampled_from([None] * 100 + BAD),
     ),
     min_size=40,
@@ -208,18 +211,24 @@ STEPS = st.lists(
 
 
 def message_of(twin: Twin, step: Any) -> Message:
-    kind, s, order_id, price, qty, new_id, bad = step
+    kind, s, order_id, price, qty, new_id, as_drawn, bad = step
+    live, free = list(twin.orders), [other for other in IDS if other not in twin.orders]
+    if not as_drawn:  # a new id for a new order, an order that rests for everything else
+        choice = free if kind == ADD else live
+        order_id = choice[order_id % len(choice)] if choice else order_id
     if kind != ADD and order_id in twin.orders:
         s = twin.orders[order_id][0]
     message = Message(kind, s >> 1, s & 1, order_id, price if kind in (ADD, REPLACE) else NONE, qty, new_id)
     return message._replace(**{bad[0]: bad[1]}) if bad else message
 
 
-@given(st.sampled_from((32, 2, 4, 6)), st.sampled_from((16, 5)), STEPS)
-def test_a_book_behaves_as_a_dict_of_orders(page_max: int, order_max: int, steps: list[Any]) -> None:
+@given(st.sampled_from((32, 2, 4, 6)), st.sampled_from((16, 7)), st.sampled_from((6, 0)), STEPS)
+def test_a_book_behaves_as_a_dict_of_orders(page_max: int, order_max: int, before: int, steps: list[Any]) -> None:
     book = books.create(INSTRUMENTS, 16, page_max, step=STEP)
     book = book._replace(pool=pools.create(order_max, tagged=False))
     twin = Twin(order_max)
+    for order_id in range(1, before + 1):  # a queue to begin with
+        play(book, twin, Message(ADD, 0, BID, order_id, PRICES[1], 2))
     for step in steps:
         play(book, twin, message_of(twin, step))
         agree(book, twin)

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from . import cache
-from .hot import hot, memory
+from .hot import JIT, hot, memory
 from .hot.engine import Hooks
 from .hot.market import DEPTH_MAX
 
@@ -198,9 +198,22 @@ def _dtype(fields: Mapping[str, _Field], kind: str) -> Any:
     return np.dtype(columns or [("unused", "i8")], align=True)
 
 
+class _Named(np.record):  # type: ignore[misc]
+    """A record whose fields come before NumPy's own attributes: without the JIT `params.clip` is the field too."""
+
+    def __getattribute__(self, name: str) -> Any:
+        fields = np.void.__getattribute__(self, "dtype").fields
+        return self[name] if name in fields else np.record.__getattribute__(self, name)
+
+
+def _records(count: int, dtype: Any) -> Any:
+    rows = memory.zeros(count, dtype)
+    return rows if JIT else rows.view(np.ndarray).view(np.dtype((_Named, dtype)))
+
+
 def states(loaded: Loaded, instruments: int) -> Any:
     """The state records of a run, every field at its default."""
-    rows = memory.zeros(instruments, loaded.state_dtype)
+    rows = _records(instruments, loaded.state_dtype)
     for key, field in loaded.fields.items():
         if field.kind == "state" and field.default:
             rows[key] = field.default
@@ -211,7 +224,7 @@ def parameters(loaded: Loaded, given: Mapping[str, int | float | bool]) -> Any:
     """The parameter record: defaults, overridden by `given`. StrategyError names every wrong one at once."""
     own = {key: field for key, field in loaded.fields.items() if field.kind == "parameter"}
     wrong = [f"{key}: no such parameter; there are {', '.join(own) or 'none'}" for key in given if key not in own]
-    row = memory.zeros(1, loaded.params_dtype)
+    row = _records(1, loaded.params_dtype)
     for key, field in own.items():
         value = given.get(key, field.default)
         if isinstance(field.default, int) and not isinstance(value, int):

@@ -1,0 +1,71 @@
+"""The tests are tested: each planted bug of `mutants.py` must turn its test red, and without it the test is green."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mutants import MUTANTS, Mutant
+
+ROOT = Path(__file__).parent.parent
+# One failing assertion or exception in one test; not a file that no longer imports, nor a name that is not there.
+FAILED = re.compile(r"^1 failed(, \d+ passed)? in ", re.MULTILINE)
+
+
+def copy_tree(target: Path) -> Path:
+    """The tree as it stands, without anything compiled."""
+    unwanted = shutil.ignore_patterns("__pycache__", "*.so", ".*")
+    for folder in ("ultra", "tests"):
+        shutil.copytree(ROOT / folder, target / folder, ignore=unwanted)
+    shutil.copy(ROOT / "pyproject.toml", target)
+    return target
+
+
+def run(tree: Path, profile: str, *tests: str) -> str:
+    """What pytest says, in plain Python: a mutant is not worth a compilation."""
+    options = ("-q", "-x", "--tb=short", "-p", "no:cacheprovider", f"--hypothesis-profile={profile}")
+    command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
+    variables = {"NUMBA_DISABLE_JIT": "1", "ULTRA_PURE": "1", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=tree, env=os.environ | variables, capture_output=True, text=True, timeout=120)
+    return done.stdout + done.stderr
+
+
+def fate(tree: Path, mutant: Mutant) -> str:
+    path = copy_tree(tree) / "ultra" / "hot" / f"{mutant.file}.py"
+    text = path.read_text()
+    if text.count(mutant.old) != 1:
+        return "the mutant is out of date: its old text is not there exactly once"
+    path.write_text(text.replace(mutant.old, mutant.new))
+    return run(tree, "mutant", mutant.test)
+
+
+@pytest.fixture(scope="module")
+def fates(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Mutant, Future[str]]]:
+    """Of every mutant that was asked for, on all cores: most of the time goes into starting Python."""
+    chosen = [item.callspec.params.get("mutant") for item in request.session.items if hasattr(item, "callspec")]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        yield {
+            mutant: pool.submit(fate, tmp_path_factory.mktemp(mutant.file), mutant)
+            for mutant in MUTANTS
+            if mutant in chosen
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{m.file}: {m.new.strip() or m.old.strip()}" for m in MUTANTS])
+def test_a_mutant_is_caught(fates: dict[Mutant, Future[str]], mutant: Mutant) -> None:
+    said = fates[mutant].result()
+    assert FAILED.search(said), said[-2000:]
+
+
+@pytest.mark.slow
+def test_every_test_named_here_is_green_without_a_mutant(tmp_path: Path) -> None:
+    said = run(copy_tree(tmp_path), "plain", *sorted({mutant.test for mutant in MUTANTS}))
+    assert re.search(r"^\d+ passed in ", said, re.MULTILINE), said[-2000:]
