@@ -28,15 +28,15 @@ UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_or
 
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
-    Mutant("book", "book.orders[order.next].prev = order.prev", "book.orders[order.next].prev = NONE", BOOK),
-    Mutant("book", "row.tail = order.prev", "row.tail = order.next", BOOK),
-    Mutant("book", "if qty >= order.qty:", "if qty > order.qty:", BOOK),
+    Mutant("book", "book.orders[after].prev = before", "book.orders[after].prev = NONE", BOOK),
+    Mutant("book", "row.tail = before if after < 0", "row.tail = after if after < 0", BOOK),
+    Mutant("book", "if qty >= left:", "if qty > left:", BOOK),
     Mutant("book", "        tables.remove(book.ids, order_id)\n", "", BOOK),
     # A step is refined, but one side keeps its own.
-    Mutant("restep", "        ladder.sides[low + 1].step = step\n", "", BOOK),
+    Mutant("restep", "for side in (low, low + 1):", "for side in (low,):", BOOK),
     # An inner node is left set above an empty page; the page a side remembers is swept from under it.
-    Mutant("ladder", "if after != 0 or", "if after == 0 or", LADDER),
-    Mutant("ladder", "ladder.sides[s].page_key = 0", "ladder.sides[s].page_key = key", LADDER),
+    Mutant("ladder", "(before if occupied else after) != 0", "(before if occupied else after) == 0", LADDER),
+    Mutant("ladder", "        ladder.sides[s].page_price = NO_PAGE\n", "        pass\n", LADDER),
     Mutant("ladder", "word = below(word, position) if bid", "word = below(word, position + 1) if bid", LADDER),
     # A handle outlives its slot; the pool ends one slot too early.
     Mutant("pool", "np.int64(pool.generation[slot]) != handle >> 32", "handle >> 32 < 1", POOL),

@@ -180,7 +180,7 @@ def test_every_order_and_queue_at_the_end_is_that_of_an_independent_reader(name:
             if market.orders[ref][0] == locate:
                 queues.setdefault(("BS".index(side), price), []).append(ref)
         assert queues_of(book, index) == queues, symbol
-    assert book.ladder.sides.orders.sum() == len(market.orders)
+    assert len(tables.items(book.ids)) == len(market.orders)
     books.check(book)
 
 

@@ -37,10 +37,10 @@ def apply(ladder: Any, what: int, s: int, price: int, out: Any) -> int:
         return level
     if what == ADD and ladder.levels[level].qty == 0:
         ladder.levels[level].qty = 1
-        ladders.occupy(ladder, s, level, price)
+        ladders.occupy(ladder, s, level, price, True)
     elif what == REMOVE and ladder.levels[level].qty > 0:
         ladder.levels[level].qty = 0
-        ladders.vacate(ladder, s, level)
+        ladders.vacate(ladder, s, level, True)
     return level
 
 
@@ -51,7 +51,7 @@ class Twin:
         self.keys: list[set[int]] = [set() for _ in range(sides)]
         self.pages: set[tuple[int, int]] = set()
         self.inner: set[tuple[int, int, int]] = set()
-        self.page_max, self.inner_max, self.swept = page_max, inner_max, 0
+        self.page_max, self.inner_max, self.swept, self.barren = page_max, inner_max, 0, False
 
     def locate(self, s: int, price: int) -> int:
         key, off = divmod(price, STEP)
@@ -61,9 +61,10 @@ class Twin:
             return OFF_STEP
         if (s, key >> 6) in self.pages:
             return 0
-        if len(self.pages) == self.page_max:
+        if len(self.pages) == self.page_max and not self.barren:
             self.pages = {(side, k >> 6) for side, keys in enumerate(self.keys) for k in keys}
             self.swept += 1
+            self.barren = len(self.pages) == self.page_max
         if len(self.pages) == self.page_max or self.inner_max - len(self.inner) < HEIGHT:
             return NO_ROOM
         self.pages.add((s, key >> 6))
@@ -72,8 +73,13 @@ class Twin:
 
     def apply(self, what: int, s: int, price: int) -> int:
         outcome = self.locate(s, price)
-        if outcome == 0:
-            (self.keys[s].add if what == ADD else self.keys[s].discard)(price // STEP)
+        key = price // STEP
+        if outcome == 0 and what == ADD:
+            self.keys[s].add(key)
+        elif outcome == 0 and key in self.keys[s]:
+            self.keys[s].remove(key)
+            if all(k >> 6 != key >> 6 for k in self.keys[s]):
+                self.barren = False  # a page has emptied: a sweep is worth while again
         return outcome
 
     def walk(self, s: int) -> list[int]:

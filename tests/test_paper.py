@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paper_rig import INSTRUMENTS, OWN_MAX, Rig
+from paper_rig import OWN_MAX, Rig
 from paper_twin import ORDER, WITHDRAW, Event, play
 
 from ultra.hot import book as books
@@ -134,37 +134,34 @@ def test_a_cancel_gives_back_what_is_left_once_and_a_full_venue_says_so() -> Non
 
 # ---- the twin
 
-PRICES = st.integers(8, 13).map(lambda k: 100 * k)
-IDS = st.integers(1, 12)
-
-
-def event(kind: st.SearchStrategy[int], **own: st.SearchStrategy[int]) -> st.SearchStrategy[Event]:
-    place = {"instrument": st.integers(0, INSTRUMENTS - 1), "side": st.integers(BID, ASK), "qty": st.integers(1, 5)}
-    return st.builds(Event, kind=kind, **{"ts": st.just(0), "price": PRICES, "more": st.just(0), **place, **own})
-
-
-MARKET = st.one_of(
-    event(st.sampled_from([ADD, ADD]), id=IDS),
-    event(st.just(EXECUTE), id=IDS, price=st.just(NONE) | PRICES),
-    event(st.sampled_from([CANCEL, DELETE]), id=IDS, price=st.just(NONE)),
-    event(st.just(REPLACE), id=IDS, more=IDS),
-)
-OURS = st.one_of(
-    event(st.just(ORDER), id=st.just(0), more=st.sampled_from([0, 0, IMMEDIATE, POST_ONLY])),
-    event(st.just(WITHDRAW), id=st.integers(70, 78)),
-)
+ACTS = "AAAAAEEEEEXDDUUOOOOOW"  # letters of ITCH; O and W are an order of ours and its withdrawal
 
 
 @st.composite
 def flows(draw: st.DrawFn) -> list[Event]:
-    """Records and requests, most of them about the same few ids and prices; handles and times only go up."""
-    found, ts, handle = [draw(MARKET)], 0, 70
-    for step, event in draw(st.lists(st.tuples(st.integers(0, 2), MARKET | OURS), max_size=50)):
-        if event.kind == ORDER:
-            event, handle = event._replace(id=handle), handle + 1
-        if event.kind < ORDER:
-            ts += step
-        found.append(event._replace(ts=ts))
+    """Records and requests around a few prices, so dense that orders of ours queue, cross and are met by others."""
+    found, seen, ts, handle = [add(0, 1, BID, 900, 1)], [1], 0, 70
+    for act in draw(st.lists(st.sampled_from(ACTS), min_size=30, max_size=60)):
+        instrument = int(draw(st.integers(0, 9)) == 9)
+        side, qty, deep = draw(st.integers(BID, ASK)), draw(st.integers(1, 4)), draw(st.integers(-1, 2))
+        price = 1000 + (100 if side == ASK else -100) * deep
+        if act in "OW":
+            flags = draw(st.sampled_from([0, 0, 0, 0, IMMEDIATE, POST_ONLY]))
+            handle += act == "O"
+            back = draw(st.integers(71, handle + 1)) if act == "W" else handle
+            found.append(Event(ORDER if act == "O" else WITHDRAW, 0, instrument, side, back, price, qty + 1, flags))
+            continue
+        ts += draw(st.integers(0, 2))
+        fresh, old = draw(st.integers(1, 40)), draw(st.sampled_from(seen))
+        if act in "AU":
+            seen.append(fresh)
+        found.append({
+            "A": Event(ADD, ts, instrument, side, fresh, price, qty),
+            "E": Event(EXECUTE, ts, instrument, 0, old, price if fresh < 4 else NONE, qty),
+            "X": Event(CANCEL, ts, instrument, 0, old, NONE, qty),
+            "D": Event(DELETE, ts, instrument, 0, old),
+            "U": Event(REPLACE, ts, instrument, 0, old, price, qty, fresh),
+        }[act])  # fmt: skip
     return found
 
 

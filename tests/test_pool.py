@@ -34,7 +34,7 @@ class Twin:
     def __init__(self, capacity: int) -> None:
         self.stack = list(reversed(range(capacity)))
         self.live: dict[int, int] = {}
-        self.counts = {pools.STALE: 0, pools.EXHAUSTED: 0, pools.HIGH_WATER: 0}
+        self.counts = {pools.STALE: 0, pools.EXHAUSTED: 0, pools.FRESH: 0}
 
     def acquired(self, handle: int) -> None:
         if not self.stack:
@@ -44,7 +44,7 @@ class Twin:
         assert handle > 0 and handle not in self.live
         self.live[handle] = self.stack.pop()
         assert handle & 0xFFFFFFFF == self.live[handle]
-        self.counts[pools.HIGH_WATER] = max(self.counts[pools.HIGH_WATER], len(self.live))
+        self.counts[pools.FRESH] = max(self.counts[pools.FRESH], len(self.live))
 
     def looked_up(self, handle: int) -> int:
         if handle not in self.live:
@@ -81,7 +81,7 @@ def test_a_pool_behaves_as_a_stack_of_free_slots(capacity: int, steps: list[tupl
             handle = handle if what == 3 else strangers(handle)[pick % 13]
             assert apply(pool, LOOK_UP, handle) == twin.looked_up(handle)
         pools.check(pool)
-        assert int(pool.cells[pools.LIVE]) == len(twin.live)
+        assert int(pool.cells[pools.FRESH] - pool.cells[pools.FREE]) == len(twin.live)
         assert {cell: int(pool.cells[cell]) for cell in twin.counts} == twin.counts
     for handle in seen:
         assert apply(pool, LOOK_UP, handle) == twin.looked_up(handle)
@@ -122,4 +122,4 @@ def test_bare_slots_come_back_last_in_first_out(takes: list[bool]) -> None:
             apply(pool, PUT, slot)
             free.append(slot)
         pools.check(pool)
-    assert column(live).size == int(pool.cells[pools.LIVE]) and pool.generation.dtype == np.int32
+    assert column(live).size == int(pool.cells[pools.FRESH] - pool.cells[pools.FREE]) and pool.generation.dtype == np.int32

@@ -107,13 +107,14 @@ def books_only(book: books.Book, decoder: itch.Decoder, feed: rings.Ring, buffer
         waiting = rings.ready(feed)
         if waiting == 0:
             return at
-        for _ in range(waiting):
-            record = feed.slots[rings.polled(feed, 0)]
-            if record.kind <= REPLACE:
-                books.apply(book, record)
-            if book.ids.cells[tables.USED] > PREFETCH_FROM:
-                look_ahead(book, feed)
-            rings.release(feed, 1)
+        ahead = book.ids.cells[tables.USED] > PREFETCH_FROM
+        for offset in range(waiting):
+            slot = rings.polled(feed, offset)
+            if feed.slots[slot].kind <= REPLACE:
+                books.apply(book, feed.slots[slot])
+            if ahead:
+                look_ahead(book, feed, slot)
+        rings.release(feed, waiting)
 
 
 @hot
@@ -223,7 +224,7 @@ def done(run: Run, record: Any, source: int) -> None:
             known = run.engine.cells[engines.INSTRUMENTS]
             curves.sample(run.curve, record.ts_event, run.engine.market, known)
         if run.engine.book.ids.cells[tables.USED] > PREFETCH_FROM:
-            look_ahead(run.engine.book, run.feed)
+            look_ahead(run.engine.book, run.feed, rings.polled(run.feed, 0))
         rings.release(run.feed, 1)
     elif source == REPLY:
         rings.release(run.venue.replies, 1)
@@ -232,10 +233,9 @@ def done(run: Run, record: Any, source: int) -> None:
 
 
 @hot
-def look_ahead(book: books.Book, feed: rings.Ring) -> None:
+def look_ahead(book: books.Book, feed: rings.Ring, slot: int) -> None:
     """Ask for the memory that later records of the feed ring will need (a stale slot only wastes a request)."""
     mask = len(feed.slots) - 1
-    slot = rings.polled(feed, 0)
     books.ahead_id(book, feed.slots[(slot + AHEAD_ID) & mask].order_id)
     books.ahead_order(book, feed.slots[(slot + AHEAD_ORDER) & mask].order_id)
     books.ahead_level(book, feed.slots[(slot + AHEAD_LEVEL) & mask].order_id)

@@ -45,8 +45,9 @@ def door(function: Function) -> Function:
 
 
 def rare(function: Function) -> Function:
-    """The same for what happens once in many thousand messages: compiled apart, so that it is no weight on the path."""
-    return njit(**FLAGS)(function)
+    """The same for what happens once in many thousand messages: called, and kept out of the path's registers."""
+    compiled: Function = njit(pipeline_class=_RareCompiler, forceinline=False, **FLAGS)(function)
+    return compiled
 
 
 def entry(function: Function | None = None, *, key: str = "") -> Any:
@@ -87,6 +88,25 @@ class _InlinedCompiler(Compiler):  # type: ignore[misc]
         entry_point = list[None]().index
         self.state.targetctx.insert_user_function(entry_point, result.fndesc, [result.library])
         return result._replace(entry_point=entry_point)
+
+
+class _RareLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """The code of a function that stays a call: LLVM would inline what has one caller, and spill on the hot side."""
+
+    def _optimize_final_module(self) -> None:
+        super()._optimize_final_module()
+        for function in self._final_module.functions:
+            if not function.is_declaration and b"alwaysinline" not in b" ".join(function.attributes):
+                function.add_function_attribute("noinline")
+                function.add_function_attribute("cold")
+
+
+class _RareCompiler(Compiler):  # type: ignore[misc]
+    def compile_extra(self, func: Any) -> Any:
+        self.state.flags.no_cpython_wrapper = self.state.flags.no_cfunc_wrapper = True
+        self.state.library = _RareLibrary(self.state.targetctx.codegen(), func.__qualname__)
+        self.state.library.enable_object_caching()
+        return super().compile_extra(func)
 
 
 class _Locator(_CacheLocator):  # type: ignore[misc]

@@ -48,7 +48,7 @@ def create(instruments: int, order_max: int, page_max: int, *, step: int = 100, 
     """Books for so many instruments; `order_start` pre-sizes the id table for so many live orders."""
     start_bits = max(10, (4 * order_start - 1).bit_length())
     return Book(
-        memory.zeros(order_max, ORDER),
+        memory.zeros(order_max + 1, ORDER),
         pools.create(order_max, tagged=False),
         tables.create(order_max, start_bits=start_bits),
         ladders.create(instruments, page_max, step),
@@ -60,19 +60,21 @@ def create(instruments: int, order_max: int, page_max: int, *, step: int = 100, 
 @hot
 def apply(book: Book, record: Any) -> int:
     """One market record (ADD .. REPLACE) into the book. Completes it: whose side, price and quantity it was."""
-    kind, instrument = record.kind, np.int64(record.instrument)
-    outcome, adding, order_id = OK, kind == ADD, record.order_id
+    kind, instrument, order_id = record.kind, np.int64(record.instrument), record.order_id
+    outcome, adding = OK, kind == ADD
     if not adding:
-        slot = find(book, order_id)
-        if slot < 0:
+        row = tables.row_of(book.ids, order_id) if order_id > 0 else NONE
+        if row < 0:
             outcome = UNKNOWN_ORDER
-        elif book.orders[slot].side >> 1 != instrument:
-            outcome = WRONG_INSTRUMENT
         else:
-            complete(book, slot, record)
-            qty = book.orders[slot].qty if kind == REPLACE else record.qty
-            outcome = reduce(book, slot, qty)
-            adding, order_id = kind == REPLACE, record.aux
+            slot = book.ids.rows[row].value
+            s = np.int64(book.orders[slot].side)
+            if s >> 1 != instrument:
+                outcome = WRONG_INSTRUMENT
+            else:
+                qty = complete(book, s, slot, record)
+                outcome = _reduce(book, slot, row, qty)
+                adding, order_id = kind == REPLACE, record.aux
     if adding:
         outcome = add(book, instrument, record.side, order_id, record.price, record.qty)
     book.outcomes[outcome] += 1
@@ -80,13 +82,17 @@ def apply(book: Book, record: Any) -> int:
 
 
 @hot
-def complete(book: Book, slot: int, record: Any) -> None:
-    """Write into a record what the feed leaves out, because the order says it."""
-    record.side = book.orders[slot].side & 1
-    if record.kind == DELETE:
-        record.qty = book.orders[slot].qty
-    if record.kind != REPLACE and record.price == NONE:
-        record.price = price_of(book, slot)
+def complete(book: Book, s: int, slot: int, record: Any) -> int:
+    """Write into a record what the feed leaves out, because the order says it; returns the lots that it takes off."""
+    kind, left = record.kind, book.orders[slot].qty
+    record.side = s & 1
+    if kind == REPLACE:
+        return left
+    if kind == DELETE:
+        record.qty = left
+    if record.price == NONE:
+        record.price = ladders.price_of(book.ladder, s, np.int64(book.orders[slot].level))
+    return record.qty
 
 
 @hot
@@ -122,25 +128,22 @@ def add(book: Book, instrument: int, side: int, order_id: int, price: int, qty: 
 def _append(book: Book, s: int, slot: int, level: int, order_id: int, price: int, qty: int) -> int:
     order = book.orders[slot]
     row = book.ladder.levels[level]
+    head, tail, before = np.int64(row.head), np.int64(row.tail), row.qty
+    first = before == 0
+    tail = NONE if first else tail
     order.order_id = order_id
     order.qty = qty
     order.level = level
     order.next = NONE
+    order.prev = tail
     order.side = s
-    book.ladder.sides[s].orders += 1
-    if row.qty > 0:
-        order.prev = row.tail
-        book.orders[row.tail].next = slot
-        row.tail = slot
-        row.qty += qty
-        return OK
-    order.prev = NONE
-    row.head = slot
+    book.orders[tail].next = slot  # of nobody, when there was none: the last row
+    row.head = slot if first else head
     row.tail = slot
-    row.qty = qty
-    ladders.occupy(book.ladder, s, level, price)
+    row.qty = before + qty
+    ladders.occupy(book.ladder, s, level, price, first)
     other = book.ladder.sides[s ^ 1].price
-    if other != NONE and (price == other or (price > other) == ((s & 1) == BID)):
+    if first & (other != NONE) & ((price == other) | ((price > other) == ((s & 1) == BID))):
         return LOCKED if price == other else CROSSED
     return OK
 
@@ -154,14 +157,20 @@ def find(book: Book, order_id: int) -> int:
 @hot
 def reduce(book: Book, slot: int, qty: int) -> int:
     """Take lots off a resting order (an execution or a partial cancel); with none left it is gone."""
+    return _reduce(book, slot, tables.row_of(book.ids, book.orders[slot].order_id), qty)
+
+
+@hot
+def _reduce(book: Book, slot: int, row: int, qty: int) -> int:
     order = book.orders[slot]
+    left = order.qty
     if qty <= 0:
         return BAD_QTY
-    if qty >= order.qty:
-        over = qty > order.qty
-        remove(book, slot)
-        return OVER_REDUCED if over else OK
-    order.qty -= qty
+    if qty >= left:
+        tables.remove_row(book.ids, row)
+        _unlink(book, slot)
+        return OVER_REDUCED if qty > left else OK
+    order.qty = left - qty
     book.ladder.levels[order.level].qty -= qty
     return OK
 
@@ -169,21 +178,22 @@ def reduce(book: Book, slot: int, qty: int) -> int:
 @hot
 def remove(book: Book, slot: int) -> None:
     """Take a resting order out of its queue, its level and the table."""
+    tables.remove(book.ids, book.orders[slot].order_id)
+    _unlink(book, slot)
+
+
+@hot
+def _unlink(book: Book, slot: int) -> None:
     order = book.orders[slot]
-    row = book.ladder.levels[order.level]
-    tables.remove(book.ids, order.order_id)
-    if order.prev >= 0:
-        book.orders[order.prev].next = order.next
-    else:
-        row.head = order.next
-    if order.next >= 0:
-        book.orders[order.next].prev = order.prev
-    else:
-        row.tail = order.prev
-    row.qty -= order.qty
-    book.ladder.sides[order.side].orders -= 1
-    if row.qty == 0:
-        ladders.vacate(book.ladder, np.int64(order.side), np.int64(order.level))
+    before, after, level = np.int64(order.prev), np.int64(order.next), np.int64(order.level)
+    row = book.ladder.levels[level]
+    head, tail, left = np.int64(row.head), np.int64(row.tail), row.qty - order.qty
+    book.orders[before].next = after  # of nobody, at either end of the queue: the last row
+    book.orders[after].prev = before
+    row.head = after if before < 0 else head
+    row.tail = before if after < 0 else tail
+    row.qty = left
+    ladders.vacate(book.ladder, np.int64(order.side), level, left == 0)
     pools.put(book.pool, slot)
 
 
@@ -288,8 +298,7 @@ def check(book: Book) -> None:
         assert int(side.price) == best_price and int(side.level) == found.get(best_price, NONE)
         assert int(side.levels) == len(found)
         slots = [slot for level in found.values() for slot in queue(book, level)]
-        assert int(side.orders) == len(slots)
         assert all(int(book.orders[slot].side) == s for slot in slots)
         resting |= {int(book.orders[slot].order_id): slot for slot in slots}
     assert tables.items(book.ids) == resting, "an id in the table is not the id of a resting order"
-    assert len(resting) == int(book.pool.cells[pools.LIVE])
+    assert len(resting) == int(book.pool.cells[pools.FRESH] - book.pool.cells[pools.FREE])

@@ -26,17 +26,18 @@ KEY_MAX = 1 << (6 * HEIGHT)
 TAG, SIDE_SHIFT, HEIGHT_SHIFT = 1 << 62, 40, 36
 PREFIX = (1 << HEIGHT_SHIFT) - 1
 NO_ROOM, BAD_PRICE, OFF_STEP = -1, -2, -3
-SWEPT, REFINED = 0, 1  # cells
+NO_PAGE = -(1 << 62)
+SWEPT, REFINED, BARREN = 0, 1, 2  # cells; BARREN: the last sweep found nothing, and no page has emptied since
 
 SIDE = np.dtype(
     [
         ("price", "i8"),  # best price, NONE when the side is empty
         ("step", "i8"),  # price distance of two levels
-        ("page_key", "i8"),  # node key of the page used last, 0 = none
+        ("inverse", "i8"),  # 2^32 / step, rounded up: a division by the step as a multiplication
+        ("page_price", "i8"),  # first price of the page used last, NO_PAGE
         ("page", "i4"),
         ("level", "i4"),  # best level, NONE when the side is empty
         ("levels", "i8"),  # how many are occupied
-        ("orders", "i8"),  # live orders of this side
         ("pad", "i8", (2,)),
     ]
 )
@@ -60,7 +61,8 @@ def create(instruments: int, page_max: int, step: int) -> Ladder:
     """Room for so many instruments and pages; `step` is the first guess of every instrument's price step."""
     inner_max = page_max + 2 * HEIGHT * instruments
     sides = memory.zeros(2 * instruments, SIDE)
-    sides.price, sides.step, sides.level = NONE, step, NONE
+    sides.price, sides.level, sides.page_price = NONE, NONE, NO_PAGE
+    sides.step, sides.inverse = step, (1 << 32) // step + 1
     capacity = 1 << (page_max + inner_max - 1).bit_length()
     return Ladder(
         sides,
@@ -77,23 +79,28 @@ def create(instruments: int, page_max: int, step: int) -> Ladder:
 def locate(ladder: Ladder, s: int, price: int) -> int:
     """The level of a price on side `s` (its page is opened if need be), NO_ROOM, BAD_PRICE or OFF_STEP."""
     side = ladder.sides[s]
+    step, offset = side.step, price - side.page_price
+    if 0 <= offset < step * 64:
+        # Exact for a step below 2^13; whatever it gives is multiplied back and compared.
+        position = (offset * side.inverse) >> 32
+        if position * step == offset:
+            return np.int64(side.page) * 64 + position
     if price <= 0:
         return BAD_PRICE
-    key = price // side.step
-    if key * side.step != price:
+    key = price // step
+    if key * step != price:
         return OFF_STEP
     if key >= KEY_MAX:
         return BAD_PRICE
     page_key = TAG | (s << SIDE_SHIFT) | (key >> 6)
-    if page_key != side.page_key:
-        page = tables.find(ladder.directory, page_key)
+    page = tables.find(ladder.directory, page_key)
+    if page < 0:
+        page = open_page(ladder, page_key)
         if page < 0:
-            page = open_page(ladder, page_key)
-            if page < 0:
-                return NO_ROOM
-        side.page = page
-        side.page_key = page_key
-    return np.int64(side.page) * 64 + (key & 63)
+            return NO_ROOM
+    side.page = page
+    side.page_price = (key & ~63) * step
+    return page * 64 + (key & 63)
 
 
 @hot
@@ -115,42 +122,51 @@ def price_of(ladder: Ladder, s: int, level: int) -> int:
 
 
 @hot
-def occupy(ladder: Ladder, s: int, level: int, price: int) -> None:
-    """The level has its first order."""
+def occupy(ladder: Ladder, s: int, level: int, price: int, first: bool) -> None:
+    """An order joined the level; `first`: it was empty. No branch depends on `first`, which can't be predicted."""
     side = ladder.sides[s]
-    side.levels += 1
     node = level >> 6
-    position = level & 63
-    while True:
-        before = ladder.nodes[node].bits
-        ladder.nodes[node].bits = with_bit(before, position)
-        if before != 0 or ladder.nodes[node].parent < 0:
-            break
-        position = ladder.nodes[node].key & 63
-        node = np.int64(ladder.nodes[node].parent)
-    if side.price == NONE or (price > side.price) == ((s & 1) == BID):
-        side.price = price
-        side.level = level
+    before = ladder.nodes[node].bits
+    ladder.nodes[node].bits = with_bit(before, level & 63)
+    side.levels += np.int64(first)
+    best, best_level = side.price, np.int64(side.level)
+    better = (best == NONE) | ((price > best) == ((s & 1) == BID))
+    side.price = price if better else best
+    side.level = level if better else best_level
+    if before == 0:
+        _climb(ladder, node, True)
 
 
 @hot
-def vacate(ladder: Ladder, s: int, level: int) -> None:
-    """The level has lost its last order."""
+def vacate(ladder: Ladder, s: int, level: int, last: bool) -> None:
+    """An order left the level; `last`: it is empty now."""
     side = ladder.sides[s]
-    side.levels -= 1
-    if level == side.level:
+    node = level >> 6
+    before = ladder.nodes[node].bits
+    without = without_bit(before, level & 63)
+    after = without if last else before
+    ladder.nodes[node].bits = after
+    side.levels -= np.int64(last)
+    if last & (level == side.level):
         behind = worse(ladder, s, level)
         side.level = behind
         side.price = price_of(ladder, s, behind) if behind >= 0 else NONE
-    node = level >> 6
-    position = level & 63
-    while True:
-        after = without_bit(ladder.nodes[node].bits, position)
-        ladder.nodes[node].bits = after
-        if after != 0 or ladder.nodes[node].parent < 0:
-            break
+    if after == 0:
+        ladder.cells[BARREN] = 0
+        _climb(ladder, node, False)
+
+
+@hot
+def _climb(ladder: Ladder, node: int, occupied: bool) -> None:
+    """A node has got its first bit, or lost its last: tell the nodes above, as far as they change from or to empty."""
+    while ladder.nodes[node].parent >= 0:
         position = ladder.nodes[node].key & 63
         node = np.int64(ladder.nodes[node].parent)
+        before = ladder.nodes[node].bits
+        after = with_bit(before, position) if occupied else without_bit(before, position)
+        ladder.nodes[node].bits = after
+        if (before if occupied else after) != 0:
+            break
 
 
 @hot
@@ -188,11 +204,11 @@ def child(ladder: Ladder, node: int, position: int) -> int:
 def open_page(ladder: Ladder, page_key: int) -> int:
     """Map a leaf page and the nodes above it; NO_ROOM when pages or nodes are used up."""
     page = pools.take(ladder.pages)
-    if page == pools.NO_SLOT:
+    if page == pools.NO_SLOT and ladder.cells[BARREN] == 0:
         sweep(ladder)
         page = pools.take(ladder.pages)
-        if page == pools.NO_SLOT:
-            return NO_ROOM
+    if page == pools.NO_SLOT:
+        return NO_ROOM
     parent = _parent_of(ladder, page_key)
     if parent < 0:
         pools.put(ladder.pages, page)
@@ -243,14 +259,15 @@ def sweep(ladder: Ladder) -> None:
         if node.key != 0 and node.bits == 0:
             _unmap(ladder, page)
     ladder.cells[SWEPT] += 1
+    ladder.cells[BARREN] = ladder.pages.cells[pools.FREE] == 0
 
 
 @hot
 def _unmap(ladder: Ladder, page: int) -> None:
     key = ladder.nodes[page].key
     s = (key ^ TAG) >> SIDE_SHIFT
-    if ladder.sides[s].page_key == key:
-        ladder.sides[s].page_key = 0
+    if ladder.sides[s].page == page:
+        ladder.sides[s].page_price = NO_PAGE
     tables.remove(ladder.directory, key)
     ladder.nodes[page].key = 0
     pools.put(ladder.pages, page)

@@ -12,7 +12,8 @@ import numpy as np
 from . import hot, memory
 from .atomics import Cells
 
-FREE, FRESH, LIVE, HIGH_WATER, STALE, EXHAUSTED = 0, 1, 2, 3, 4, 5
+# A slot is taken fresh only when none is free, so FRESH is also the most that were ever live at once.
+FREE, FRESH, STALE, EXHAUSTED = 0, 1, 2, 3
 CELLS = 8
 NO_SLOT = -1
 
@@ -45,9 +46,6 @@ def take(pool: Pool) -> int:
     else:
         cells[EXHAUSTED] += 1
         return NO_SLOT
-    cells[LIVE] += 1
-    if cells[LIVE] > cells[HIGH_WATER]:
-        cells[HIGH_WATER] = cells[LIVE]
     return slot
 
 
@@ -56,7 +54,6 @@ def put(pool: Pool, slot: int) -> None:
     """Give back a slot that `take` handed out."""
     pool.free[pool.cells[FREE]] = slot
     pool.cells[FREE] += 1
-    pool.cells[LIVE] -= 1
 
 
 @hot
@@ -96,13 +93,18 @@ def give_back(pool: Pool, handle: int) -> bool:
     return True
 
 
+@hot
+def live(pool: Pool) -> int:
+    """How many slots are out."""
+    return pool.cells[FRESH] - pool.cells[FREE]
+
+
 def check(pool: Pool) -> None:
     """Every invariant, in O(capacity): for tests."""
-    free, fresh, live = (int(pool.cells[i]) for i in (FREE, FRESH, LIVE))
+    free, fresh = int(pool.cells[FREE]), int(pool.cells[FRESH])
     waiting = set(pool.free[:free].tolist())
     assert len(waiting) == free, "a slot is free twice"
     assert all(0 <= slot < fresh for slot in waiting)
-    assert live + free == fresh <= len(pool.free)
-    assert live <= int(pool.cells[HIGH_WATER])
+    assert free <= fresh <= len(pool.free)
     for slot in range(len(pool.generation)):
         assert (int(pool.generation[slot]) & 1) == (slot < fresh and slot not in waiting)

@@ -26,8 +26,10 @@ def refine(ladder: ladders.Ladder, orders: Any, scratch: Any, s: int, price: int
     _lift(ladder, scratch, low + 1, bids)
     fits = _within_reach(scratch, total, step)
     if fits:
-        ladder.sides[low].step = step
-        ladder.sides[low + 1].step = step
+        for side in (low, low + 1):
+            ladder.sides[side].step = step
+            ladder.sides[side].inverse = (1 << 32) // step + 1
+            ladder.sides[side].page_price = ladders.NO_PAGE
         ladder.cells[ladders.REFINED] += 1
     _settle(ladder, orders, scratch, low, 0, bids)
     _settle(ladder, orders, scratch, low + 1, bids, total)
@@ -69,7 +71,7 @@ def _lift(ladder: ladders.Ladder, scratch: Any, s: int, at: int) -> None:
         scratch[at, 1] = row.qty
         scratch[at, 2] = row.head
         scratch[at, 3] = row.tail
-        ladders.vacate(ladder, s, level)
+        ladders.vacate(ladder, s, level, True)
         row.qty = 0
         at += 1
 
@@ -84,7 +86,7 @@ def _settle(ladder: ladders.Ladder, orders: Any, scratch: Any, s: int, start: in
         row.qty = scratch[at, 1]
         row.head = scratch[at, 2]
         row.tail = scratch[at, 3]
-        ladders.occupy(ladder, s, level, price)
+        ladders.occupy(ladder, s, level, price, True)
         slot = int(row.head)
         while slot >= 0:
             orders[slot].level = level

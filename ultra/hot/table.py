@@ -1,7 +1,7 @@
 """int64 keys to int64 values: open addressing, linear probing, no tombstones.
 
-The home of a key is its product with 2^64 / golden ratio, top bits (Knuth, TAOCP 3, 6.4). Load stays between 1/8 and
-1/4 until the last size, 1/2 at most there, so a search ends within a few neighbours of one cache line. Size 2^b lives
+The home of a key is its product with 2^64 / golden ratio, top bits (Knuth, TAOCP 3, 6.4). Load stays between 1/16
+and 1/8 until the last size, 1/2 at most there, so a search ends within a few neighbours of one cache line. Size 2^b lives
 at rows 2^b .. 2^(b+1) of one array: growing copies to the next region, and untouched regions cost no memory.
 Known bad case: the insert that grows the table moves every key (10 ms at 500,000); pre-size it by `start_bits`.
 """
@@ -54,7 +54,8 @@ def ahead(table: Table, key: int) -> None:
 
 
 @hot
-def _row_of(table: Table, key: int) -> int:
+def row_of(table: Table, key: int) -> int:
+    """Row of a key, or MISSING. It holds until the table changes."""
     size = 1 << int(table.cells[BITS])
     row = home(table, key)
     while True:
@@ -69,7 +70,7 @@ def _row_of(table: Table, key: int) -> int:
 @hot
 def find(table: Table, key: int) -> int:
     """The value of a key, or MISSING."""
-    row = _row_of(table, key)
+    row = row_of(table, key)
     return MISSING if row < 0 else table.rows[row].value
 
 
@@ -85,14 +86,13 @@ def put(table: Table, key: int, value: int) -> int:
             return PRESENT
         row = size + ((row + 1) & (size - 1))
         probes += 1
-    if cells[USED] * 4 >= size or probes > PROBES_MAX:
+    if cells[USED] * 8 >= size or probes > PROBES_MAX:
         if cells[BITS] < cells[BITS_MAX]:
             _grow(table)
             row = _vacant(table, key)
         elif cells[USED] * 2 >= size:
             return FULL
-    if probes > cells[LONGEST]:
-        cells[LONGEST] = probes
+    cells[LONGEST] = max(cells[LONGEST], probes)
     table.rows[row].key = key
     table.rows[row].value = value
     cells[USED] += 1
@@ -102,27 +102,28 @@ def put(table: Table, key: int, value: int) -> int:
 @hot
 def remove(table: Table, key: int) -> int:
     """Take a key out and return its value, or MISSING."""
-    row = _row_of(table, key)
+    row = row_of(table, key)
     if row < 0:
         return MISSING
     value = table.rows[row].value
-    _close_gap(table, row)
-    table.cells[USED] -= 1
+    remove_row(table, row)
     return value
 
 
 @hot
-def _close_gap(table: Table, gap: int) -> None:
-    """Move later keys of the run back, so that no search stops too early at the gap."""
+def remove_row(table: Table, gap: int) -> None:
+    """Take a key out by its row. Later keys of the run move back, so that no search stops too early at the gap."""
     rows = table.rows
-    size = 1 << int(table.cells[BITS])
+    bits = int(table.cells[BITS])
+    size = 1 << bits
+    table.cells[USED] -= 1
     row = gap
     while True:
         row = size + ((row + 1) & (size - 1))
-        key = rows[row].key
+        key = int(rows[row].key)
         if key == EMPTY:
             break
-        if ((row - home(table, key)) & (size - 1)) >= ((row - gap) & (size - 1)):
+        if ((row - ((key * GOLDEN) >> (64 - bits))) & (size - 1)) >= ((row - gap) & (size - 1)):
             rows[gap].key = key
             rows[gap].value = rows[row].value
             gap = row

@@ -80,7 +80,7 @@ def write(
         messages=int(flow.cells[MADE]),
         size=size,
         by_type={chr(kind): int(count) for kind, count in enumerate(flow.by_type) if count},
-        live_orders=int(flow.book.pool.cells[pools.LIVE]),
+        live_orders=int(flow.book.pool.cells[pools.FRESH] - flow.book.pool.cells[pools.FREE]),
         sha256=digest.hexdigest(),
         seconds=time.perf_counter() - started,
     )

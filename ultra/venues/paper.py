@@ -133,7 +133,7 @@ def _enter(paper: Paper, book: books.Book, request: Any, ts: int) -> None:
     if crosses and request["flags"] & POST_ONLY != 0:
         _answer(paper, REJECTED, request, ts, request.price, request.qty, WOULD_TRADE)
         return
-    if len(paper.rows) - paper.pool.cells[pools.LIVE] == 0:
+    if pools.live(paper.pool) == len(paper.rows):
         _answer(paper, REJECTED, request, ts, request.price, request.qty, VENUE_FULL)
         return
     _answer(paper, ACCEPTED, request, ts, request.price, request.qty, NONE)
@@ -321,5 +321,5 @@ def check(paper: Paper) -> None:
             assert best.get(int(row.side), rank) <= rank, "a worse price of ours stands before a better one"
             best[int(row.side)] = rank
             seen, start = seen + 1, int(row.next)
-    assert seen == int(paper.pool.cells[pools.LIVE])
+    assert seen == int(paper.pool.cells[pools.FRESH] - paper.pool.cells[pools.FREE])
     assert int(paper.cells[DROPPED]) == 0
