@@ -80,13 +80,13 @@ def locate(ladder: Ladder, s: int, price: int) -> int:
     """The level of a price on side `s` (its page is opened if need be), NO_ROOM, BAD_PRICE or OFF_STEP."""
     side = ladder.sides[s]
     step, offset = side.step, price - side.page_price
+    if price <= 0:
+        return BAD_PRICE
     if 0 <= offset < step * 64:
         # Exact for a step below 2^13; whatever it gives is multiplied back and compared.
         position = (offset * side.inverse) >> 32
         if position * step == offset:
             return np.int64(side.page) * 64 + position
-    if price <= 0:
-        return BAD_PRICE
     key = price // step
     if key * step != price:
         return OFF_STEP
