@@ -17,7 +17,7 @@ BUILT     := $(VENV)/.built
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo    see it trade: bundled data, no keys needed"
+	@echo "make demo    see it trade: a generated market, no keys needed"
 	@echo "make test    lint, types, and all tests: compiled, in plain Python, with bounds checks"
 	@echo "make check   lint and types only"
 	@echo "make bench   the benchmarks (a quiet machine, please)"
@@ -46,8 +46,7 @@ bench: fresh
 	@$(PYTEST) bench --benchmark-only
 
 run: fresh
-	@echo "$(BIN)/ultra run CONFIG.toml    runs the engine; all commands:"
-	@$(BIN)/ultra --help
+	@$(BIN)/ultra run --help
 
 clean:
 	rm -rf build dist *.egg-info .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

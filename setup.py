@@ -84,9 +84,7 @@ def compiled_parts(modules: list[str]) -> dict[str, Any]:
     # Installed packages are left out, so that an isolated build and a developer's see the same types.
     # The strict check is `make check`.
     lenient = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", "--follow-imports=silent"]
-    options["ext_modules"] = mypycify(
-        [*lenient, *modules], opt_level="3", debug_level="0", group_name="ultra_cold"
-    )
+    options["ext_modules"] = mypycify([*lenient, *modules], opt_level="3", debug_level="0", group_name="ultra_cold")
     return options
 
 

@@ -62,7 +62,7 @@ def build(book, state, feed, stream):
 
 def fresh(stream, orders, pages):
     """Books, decoder and ring, every page of the books written once."""
-    book = books.create(16_384, orders, pages, order_start=64)
+    book = books.create(16_384, orders, pages, order_start=512)
     for array in (book.orders, book.ids.rows, book.ladder.levels, book.ladder.nodes, book.ladder.directory.rows):
         memory.touch(array, len(array))
     return (book, decoder(), rings.create(RECORD, 4096), stream), {}

@@ -80,7 +80,7 @@ class Rig:
             self.book,
             rings.create(REQUEST, 128),
             rows(RECORD, [*records, (0, FOREVER, 0, 0, 0, 0, 0, 0)], names + "aux"),
-            rows(REQUEST, requests, names + "flags"),
+            rows(REQUEST, requests, names + "flag"),
             column(place[max(p for p in place if p < k)] for k, _ in ours),
             out,
             causes,

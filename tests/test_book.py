@@ -191,8 +191,8 @@ def play(book: books.Book, twin: Twin, message: Message) -> int:
 # Now and then a field that no venue should send.
 BAD = [
     ("instrument", -1), ("instrument", INSTRUMENTS), ("side", 2), ("side", -1), ("order_id", 0), ("order_id", -5),
-    ("price", 0), ("price", -STEP), ("price", 1 << 62), ("price", (1 << 62) + 1), ("qty", 0), ("qty", -3),
-    ("qty", QTY_MAX + 1), ("qty", QTY_MAX), ("aux", 0),
+    ("price", 0), ("price", ladders.NO_PAGE + STEP), ("price", 1 << 62), ("price", (1 << 62) + 1), ("qty", 0),
+    ("qty", -3), ("qty", QTY_MAX + 1), ("qty", QTY_MAX), ("aux", 0),
 ]  # fmt: skip
 STEPS = st.lists(
     st.tuples(

@@ -108,9 +108,7 @@ def test_a_day_is_taken(day: str) -> None:
     assert load(None, {"feed.date": day}).feed.date == day
 
 
-@pytest.mark.parametrize(
-    "day", ["1969-12-31", "2262-01-01", "2023-02-29", "20240102", "2024-W01-1", " ", 20240102]
-)
+@pytest.mark.parametrize("day", ["1969-12-31", "2262-01-01", "2023-02-29", "20240102", "2024-W01-1", " ", 20240102])
 def test_a_day_is_refused(day: object) -> None:
     with pytest.raises(ConfigError, match="wanted date string"):
         load(None, {"feed.date": day})
@@ -120,9 +118,7 @@ def test_a_day_without_quotes_is_refused_with_the_form_that_works() -> None:
     assert "feed.date = 2024-01-30: wanted date string, " in problems("[feed]\ndate = 2024-01-30")[0]
 
 
-@pytest.mark.parametrize(
-    "symbols", [["TOOLONG99"], [""], ["A B"], ["A", "A"], ["Ä"], [1], "AAPL", [["A"]], [{}]]
-)
+@pytest.mark.parametrize("symbols", [["TOOLONG99"], [""], ["A B"], ["A", "A"], ["Ä"], [1], "AAPL", [["A"]], [{}]])
 def test_symbols_are_refused(symbols: object) -> None:
     with pytest.raises(ConfigError, match=re.escape("feed.instruments = ")):
         load(None, {"feed.instruments": symbols})
@@ -173,8 +169,7 @@ def test_every_problem_is_reported_at_once() -> None:
         "jornal: unknown table; did you mean journal?",
         "journal.sync = 1: wanted true or false",
         'journal.market_data = "ful": wanted string, "reference" or "full"',
-        'risk.order_notional_max = 1000.5: wanted decimal string, "0".."9000000000", in quotes, '
-        "at most 9 decimals",
+        'risk.order_notional_max = 1000.5: wanted decimal string, "0".."9000000000", in quotes, at most 9 decimals',
         "risk.instrument.TOOLONGSYM: wanted a symbol of 1..8 printable ASCII characters",
         "risk.instrument.AAPL.collar_bps = -1: wanted integer, 0..100000",
         "risk.instrument.AAPL.collar_bp = 3: unknown key; did you mean risk.instrument.AAPL.collar_bps?",
@@ -220,9 +215,7 @@ def test_keys_are_checked_against_one_another() -> None:
 
 
 def test_a_wrong_value_is_not_compared_with_others() -> None:
-    assert (
-        len(problems("[journal]\nring_records = 100\nbatch_record_max = 1048576")) == 2
-    )  # 128 MiB > half a segment
+    assert len(problems("[journal]\nring_records = 100\nbatch_record_max = 1048576")) == 2  # 128 MiB > half a segment
     assert len(problems("[journal]\nring_records = 100")) == 1
 
 
@@ -315,9 +308,7 @@ def test_a_config_is_frozen_hashable_and_travels_between_processes() -> None:
 
 SYMBOLS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=8)
 AMOUNTS = st.decimals(0, 9_000_000_000, places=9).map(lambda amount: f"{amount:f}")
-NUMBERS = (
-    st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False, allow_infinity=False)
-)
+NUMBERS = st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False, allow_infinity=False)
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)
 
 
@@ -334,9 +325,7 @@ def values(key: str) -> st.SearchStrategy[Any]:
         kinds["date string"]: st.dates().filter(lambda day: 1970 <= day.year <= 2261).map(str) | st.just(""),
         kinds["array of symbols"]: st.lists(SYMBOLS, unique=True, max_size=5),
         "journal.market_data": st.sampled_from(["reference", "full"]),
-        "risk.instrument": st.dictionaries(
-            SYMBOLS, st.fixed_dictionaries({}, optional=PER_SYMBOL), max_size=3
-        ),
+        "risk.instrument": st.dictionaries(SYMBOLS, st.fixed_dictionaries({}, optional=PER_SYMBOL), max_size=3),
         "strategy.parameters": st.dictionaries(NAMES, NUMBERS, max_size=5),
     }.get(key, st.booleans())
 
@@ -384,9 +373,7 @@ def test_to_toml_round_trips_exactly(overrides: dict[str, Any]) -> None:
     st.text(max_size=40),
     st.dictionaries(st.text(max_size=8), st.integers() | st.text(max_size=8), max_size=3),
 )
-def test_no_text_and_no_override_ends_in_anything_but_an_answer(
-    text: str, overrides: dict[str, object]
-) -> None:
+def test_no_text_and_no_override_ends_in_anything_but_an_answer(text: str, overrides: dict[str, object]) -> None:
     try:
         parse(text, "x", overrides)
     except ConfigError as error:

@@ -177,9 +177,7 @@ PATHS = sorted({path for _, tree, _, _ in TREES for path in tree})
 
 @settings(max_examples=60, deadline=None)
 @given(texts=st.dictionaries(st.sampled_from(PATHS), st.binary(max_size=30), max_size=6))
-def test_no_text_of_a_kernel_breaks_it(
-    tmp_path_factory: pytest.TempPathFactory, texts: dict[str, bytes]
-) -> None:
+def test_no_text_of_a_kernel_breaks_it(tmp_path_factory: pytest.TempPathFactory, texts: dict[str, bytes]) -> None:
     root = tmp_path_factory.mktemp("machine")
     for path, text in texts.items():
         plant(root, {path: ""})
@@ -241,10 +239,7 @@ def test_installed_versions_are_those_that_the_tests_run_with(monkeypatch: pytes
     for package in environment.TESTED:
         assert environment.version(package).status == PASS
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "99.0")
-    assert (
-        environment.version("numba").status == WARN
-        and "pip install 'numba>=" in environment.version("numba").fix
-    )
+    assert environment.version("numba").status == WARN and "pip install 'numba>=" in environment.version("numba").fix
     assert environment.version("unheard-of").status == INFO
 
 
@@ -274,9 +269,7 @@ def test_the_compile_cache_must_be_writable(monkeypatch: pytest.MonkeyPatch, tmp
      ({"compiled": True, "modules": ["a"], "native": False}, WARN, "without native code"),
      ({"compiled": False, "reason": "ULTRA_PURE=1", "native": True}, WARN, "from source: ULTRA_PURE=1")],
 )  # fmt: skip
-def test_compiled_modules(
-    monkeypatch: pytest.MonkeyPatch, report: dict[str, Any], status: str, found: str
-) -> None:
+def test_compiled_modules(monkeypatch: pytest.MonkeyPatch, report: dict[str, Any], status: str, found: str) -> None:
     fake = types.ModuleType("ultra.cold")
     fake.build_report = lambda: report  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ultra.cold", fake)
@@ -327,9 +320,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plant(tmp_path, {RT: "950000", CLOCK: "tsc"})
     assert doctor.run(True, {3, -1, 2}, root=tmp_path) == 0
     body = json.loads(capsys.readouterr().out)
-    assert (
-        body.keys() == {"cores", "warnings", "checks"} and body["cores"] == [2, 3] and body["warnings"] == 2
-    )
+    assert body.keys() == {"cores", "warnings", "checks"} and body["cores"] == [2, 3] and body["warnings"] == 2
     assert len(body["checks"]) == len(CHECKS) + 2
     for entry in body["checks"]:
         assert entry.keys() == {"name", "status", "found", "wanted", "fix"}
@@ -337,9 +328,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_table_is_aligned_and_a_warning_has_its_way_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_is_aligned_and_a_warning_has_its_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plant(tmp_path, {RT: "950000", CLOCK: "tsc"})
     assert doctor.run(False, {2, 3}, root=tmp_path) == 0
     first, *lines, last = capsys.readouterr().out.splitlines()

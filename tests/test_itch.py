@@ -35,6 +35,7 @@ MEANINGS = {
     "P": (wire.TRADE, "qty=shares price=price aux=match"),
     "Q": (wire.TRADE, "qty=shares price=price aux=match"),
     "H": (wire.STATUS, ""),
+    "h": (wire.STATUS, ""),
     "R": (wire.INSTRUMENT, "order_id=stock"),
 }
 MIDNIGHT = 1_340_251_200_000_000_000
@@ -49,15 +50,17 @@ def meant(body: bytes) -> dict[str, int]:
     """The record that a message must become."""
     f, letter = fields_of(body), chr(body[0])
     ts, (kind, sources) = MIDNIGHT + f["ts"], MEANINGS[letter]
-    record = {"kind": kind, "side": 0, "flags": 0, "instrument": 0, "ts_event": ts, "ts_recv": ts}
+    record = {"kind": kind, "side": 0, "flag": 0, "instrument": 0, "ts_event": ts, "ts_recv": ts}
     record |= {"order_id": wire.NONE, "price": wire.NONE, "qty": 0, "aux": wire.NONE}
     record |= {name: f[source] for name, source in (pair.split("=") for pair in sources.split())}
     if letter in "AF":
         record["side"] = {ord("B"): wire.BID, ord("S"): wire.ASK}.get(f["side"], 2)
     elif letter == "C" and f["printable"] == ord("N"):
-        record["flags"] = wire.NOT_PRINTABLE
+        record["flag"] = wire.NOT_PRINTABLE
     elif letter == "H":
         record["aux"] = STATES.get(chr(f["state"]), wire.UNKNOWN_STATE)
+    elif letter == "h":
+        record["aux"] = wire.HALTED if f["action"] == ord("H") else wire.TRADING
     elif letter == "R":
         record |= {"price": 100_000, "qty": 10**9, "aux": 100}
     return {name: signed(value) for name, value in record.items()}

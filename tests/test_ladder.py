@@ -18,7 +18,7 @@ ADD, REMOVE, WALK, LOOK = range(4)
 STEP = 5
 # Neighbours across every kind of border: a bit, a page, an inner node of each height, and the last key of all.
 KEYS = [1, 2, 62, 63, 64, 65, 127, 128, 4095, 4096, 1 << 18, (1 << 24) - 1, 1 << 30, KEY_MAX - 64, KEY_MAX - 1]
-BAD = [-STEP, 0, STEP * KEY_MAX, STEP * KEY_MAX + STEP, 1 << 62]
+BAD = [-STEP, 0, STEP * KEY_MAX, STEP * KEY_MAX + STEP, 1 << 62, ladders.NO_PAGE + STEP, ladders.NO_PAGE]
 
 
 @loop
@@ -101,7 +101,7 @@ STEPS = st.lists(
         st.sampled_from((ADD, ADD, ADD, REMOVE, REMOVE, LOOK)),
         st.integers(0, 3),
         st.sampled_from(KEYS),
-        st.integers(0, 30),
+        st.integers(0, 28 + len(BAD)),
     ),
     min_size=40,
     max_size=60,
@@ -115,7 +115,7 @@ def test_a_ladder_behaves_as_sorted_lists(page_max: int, inner: int, steps: list
     ladder = made._replace(inner=made.inner._replace(free=made.inner.free[:inner_max]))
     twin, out = Twin(4, page_max, inner_max), column([0])
     for what, s, key, odd in steps:
-        price = BAD[odd % 5] if odd > 28 else key * STEP + (odd == 28)
+        price = BAD[odd - 29] if odd > 28 else key * STEP + (odd == 28)
         if what == LOOK:
             known = 0 < price < STEP * KEY_MAX and (s, price // STEP >> 6) in twin.pages and price % STEP == 0
             assert (apply(ladder, LOOK, s, price, out) >= 0) == known

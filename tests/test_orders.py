@@ -66,7 +66,7 @@ class Twin:
     def __init__(self) -> None:
         self.live: dict[int, Order] = {}
         self.fills: list[tuple[int, int, int]] = []
-        self.counters = [0, 0, 0, 0]
+        self.counters = [0] * 5
 
     def step(self, handle: int, event: str, filled: int = 0) -> bool:
         order = self.live[handle]
@@ -83,7 +83,7 @@ class Twin:
             return int(mine and self.step(handle, "cancel"))
         if what == REPLY:
             legal = mine and self.step(handle, REPLIES[qty])
-            self.counters[own.ILLEGAL_REPLIES] += not legal
+            self.counters[own.ILLEGAL_REPLIES if mine else own.LATE_REPLIES] += not legal
             return int(legal)
         if qty <= 0:
             self.counters[own.ILLEGAL_REPLIES] += 1
@@ -133,7 +133,7 @@ class Desk:
         for instrument, view in enumerate(self.market):
             expected = self.twin.view(instrument)
             assert {name: int(view[name]) for name in expected} == expected
-        assert self.orders.counters[:4].tolist() == self.twin.counters
+        assert self.orders.counters[:5].tolist() == self.twin.counters
         rows = self.orders.rows[self.orders.rows.state != own.FREE]
         found = {int(row.handle): (own.STATES[row.state], int(row.filled)) for row in rows}
         assert found == {handle: (order.state, order.filled) for handle, order in self.twin.live.items()}

@@ -122,4 +122,6 @@ def test_bare_slots_come_back_last_in_first_out(takes: list[bool]) -> None:
             apply(pool, PUT, slot)
             free.append(slot)
         pools.check(pool)
-    assert column(live).size == int(pool.cells[pools.FRESH] - pool.cells[pools.FREE]) and pool.generation.dtype == np.int32
+    assert (
+        column(live).size == int(pool.cells[pools.FRESH] - pool.cells[pools.FREE]) and pool.generation.dtype == np.int32
+    )

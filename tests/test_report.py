@@ -199,11 +199,7 @@ def test_many_instruments_are_limited_and_the_page_says_so() -> None:
     assert "10.00" in page
 
 
-@given(
-    st.lists(
-        st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**18), max_value=10**18)
-    )
-)
+@given(st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=9, min_value=-(10**18), max_value=10**18)))
 def test_the_total_is_exact(values: list[Decimal]) -> None:
     shown = report.total({str(i): format(v, "f") for i, v in enumerate(values)})
     assert not values or int(Decimal(shown).scaleb(9)) == sum(int(v.scaleb(9)) for v in values)
@@ -268,18 +264,14 @@ def test_bars_keep_every_sample_and_do_not_overlap(drawn: list[tuple[int, int, i
     assert all(left[1] <= right[0] for left, right in pairwise(bars))
 
 
-@given(
-    st.lists(st.tuples(st.floats(40, 900), st.sampled_from(["p99 418 ns", "hiccup max 2.41 ms"])), max_size=6)
-)
+@given(st.lists(st.tuples(st.floats(40, 900), st.sampled_from(["p99 418 ns", "hiccup max 2.41 ms"])), max_size=6))
 def test_labels_of_marks_never_touch(drawn: list[tuple[float, str]]) -> None:
     placed = charts._placed([(x, label, "mark") for x, label in drawn], 906.0)
     assert len(placed) == len(drawn)
     seen: dict[int, list[tuple[float, float]]] = {}
     for mark in placed:
         wide = len(mark.label) * svg.CHARACTER_PX
-        seen.setdefault(mark.row, []).append(
-            (mark.x - wide, mark.x) if mark.flipped else (mark.x, mark.x + wide)
-        )
+        seen.setdefault(mark.row, []).append((mark.x - wide, mark.x) if mark.flipped else (mark.x, mark.x + wide))
     for spans in seen.values():
         spans.sort()
         assert all(left[1] <= right[0] for left, right in pairwise(spans))

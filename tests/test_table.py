@@ -61,7 +61,7 @@ def expected(twin: dict[int, int], what: int, key: int, value: int) -> int:
     return ADDED
 
 
-@given(st.integers(2, BITS_MAX), STEPS)
+@given(st.integers(3, BITS_MAX), STEPS)
 def test_a_table_behaves_as_a_dict(start_bits: int, steps: list[tuple[int, int]]) -> None:
     table, twin = tables.create(CAPACITY, start_bits=start_bits), {}
     for value, (what, key) in enumerate(steps):
@@ -69,7 +69,7 @@ def test_a_table_behaves_as_a_dict(start_bits: int, steps: list[tuple[int, int]]
         tables.check(table)
         assert tables.items(table) == twin
         bits = int(table.cells[tables.BITS])
-        assert bits == BITS_MAX or 4 * len(twin) <= 1 << bits
+        assert bits == BITS_MAX or 8 * len(twin) <= 1 << bits
     for key in KEYS:
         assert apply(table, FIND, key, 0) == twin.get(key, MISSING)
 

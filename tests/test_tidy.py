@@ -75,9 +75,7 @@ def python_files(*folders: str) -> list[str]:
 
 
 def text_files() -> list[str]:
-    paths = (
-        path.relative_to(ROOT) for pattern in TEXT_FILES for path in ROOT.rglob(pattern) if path.is_file()
-    )
+    paths = (path.relative_to(ROOT) for pattern in TEXT_FILES for path in ROOT.rglob(pattern) if path.is_file())
     return sorted(path.as_posix() for path in paths if not NOT_OURS & set(path.parts))
 
 
@@ -291,6 +289,4 @@ def test_other_planted_violations_are_caught() -> None:
     assert marks("f.py", "open('/ho" + "me/someone/data')")
     assert not marks("f.py", "https://host/home/page and ~/.cache/ultra and /dev/shm/x")
     assert undeclared("ultra/f.py", "import requests")
-    assert not undeclared(
-        "ultra/f.py", "import typing as t\nif t.TYPE_CHECKING:\n    import requests\nimport numpy"
-    )
+    assert not undeclared("ultra/f.py", "import typing as t\nif t.TYPE_CHECKING:\n    import requests\nimport numpy")

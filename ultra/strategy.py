@@ -172,6 +172,8 @@ def _fields(cls: type, name: str) -> dict[str, _Field]:
         for key, annotation in annotations.items():
             value = base.__dict__.get(key)
             if isinstance(value, _Field):
+                if hasattr(np.recarray, key) or hasattr(np.record, key):
+                    raise StrategyError(f"{name}.{key}: NumPy's records have an attribute `{key}`; choose another name")
                 found[key] = _typed(f"{name}.{key}", annotation, value)
             elif key != "depth":
                 raise StrategyError(f"{name}.{key}: give it a value, parameter(...) or state(...)")

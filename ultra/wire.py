@@ -65,7 +65,7 @@ RECORD: Final = np.dtype(
     [
         ("kind", "i1"),
         ("side", "i1"),
-        ("flags", "i2"),  # read it as record["flags"]: without the JIT `.flags` is an attribute of NumPy's own
+        ("flag", "i2"),  # not `flags`: without the JIT that is an attribute of NumPy's own
         ("instrument", "i4"),  # index of the engine's instrument table
         ("sequence", "i8"),  # place in the one sequenced input, from 0, without gaps
         ("ts_event", "i8"),  # stamped by the venue
@@ -81,7 +81,7 @@ REQUEST: Final = np.dtype(
     [
         ("kind", "i1"),
         ("side", "i1"),
-        ("flags", "i2"),
+        ("flag", "i2"),
         ("instrument", "i4"),
         ("sequence", "i8"),  # of the input record that caused it
         ("ts_event", "i8"),  # of that record: when we decided

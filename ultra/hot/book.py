@@ -44,9 +44,9 @@ class Book(NamedTuple):
     scratch: Any  # int64[level_max, 4], used only while a price step is refined
 
 
-def create(instruments: int, order_max: int, page_max: int, *, step: int = 100, order_start: int = 1024) -> Book:
+def create(instruments: int, order_max: int, page_max: int, *, step: int = 100, order_start: int = 512) -> Book:
     """Books for so many instruments; `order_start` pre-sizes the id table for so many live orders."""
-    start_bits = max(10, (4 * order_start - 1).bit_length())
+    start_bits = max(10, (8 * order_start - 1).bit_length())
     return Book(
         memory.zeros(order_max + 1, ORDER),
         pools.create(order_max, tagged=False),

@@ -216,7 +216,7 @@ def inform(book: books.Book, view: Any, record: Any) -> int:
 @hot
 def traded(view: Any, record: Any) -> None:
     """A trade was printed. One that is not printable (its volume comes in a cross trade) changes nothing here."""
-    if record.qty > 0 and record["flags"] & NOT_PRINTABLE == 0:
+    if record.qty > 0 and record.flag & NOT_PRINTABLE == 0:
         view.last_price = record.price
         view.last_qty = record.qty
         view.last_side = record.side
@@ -259,7 +259,7 @@ def decide(engine: Engine, instrument: int, request: Any) -> int:
 @hot
 def remember(cells: Cells, request: Any) -> None:
     """Fold a request into the hash of all decisions."""
-    what = (np.int64(request.kind) << 8) | (np.int64(request.side) << 16) | (np.int64(request["flags"]) << 24)
+    what = (np.int64(request.kind) << 8) | (np.int64(request.side) << 16) | (np.int64(request.flag) << 24)
     value = mix(cells[DECISION_HASH], request.sequence)
     value = mix(value, (np.int64(request.instrument) << 32) | what)
     value = mix(value, request.price)
@@ -300,4 +300,4 @@ def halt(engine: Engine, instrument: int, halted: int) -> None:
 def applied(engine: Engine) -> bool:
     """The last market record changed what it was meant to change."""
     outcome = engine.cells[OUTCOME]
-    return outcome == books.OK or outcome >= books.CROSSED
+    return outcome == books.OK or outcome == books.OVER_REDUCED or outcome >= books.CROSSED

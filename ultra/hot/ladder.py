@@ -26,7 +26,7 @@ KEY_MAX = 1 << (6 * HEIGHT)
 TAG, SIDE_SHIFT, HEIGHT_SHIFT = 1 << 62, 40, 36
 PREFIX = (1 << HEIGHT_SHIFT) - 1
 NO_ROOM, BAD_PRICE, OFF_STEP = -1, -2, -3
-NO_PAGE = -(1 << 62)
+NO_PAGE = -(1 << 48)  # further below every price than a page is wide; a price minus it fits int64
 SWEPT, REFINED, BARREN = 0, 1, 2  # cells; BARREN: the last sweep found nothing, and no page has emptied since
 
 SIDE = np.dtype(

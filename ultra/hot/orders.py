@@ -56,7 +56,7 @@ OWN = np.dtype(
         ("instrument", "i4"),
         ("side", "i1"),
         ("state", "i1"),
-        ("flags", "i2"),
+        ("flag", "i2"),
         ("pad", "i8"),
     ],
     align=True,
@@ -89,7 +89,7 @@ def open_order(orders: Orders, view: Any, request: Any) -> None:
     row.ts_event = request.ts_event
     row.instrument = request.instrument
     row.side = request.side
-    row.flags = request["flags"]
+    row.flag = request.flag
     row.state = SENT
     orders.counters[OPENED] += 1
     view.open_orders += 1
@@ -123,11 +123,12 @@ def ask_cancel(orders: Orders, handle: int, instrument: int) -> bool:
 
 @hot
 def reply(orders: Orders, view: Any, handle: int, instrument: int, event: int) -> bool:
-    """Apply an acceptance, cancellation or rejection; False (counted) when it is not legal."""
+    """Apply an acceptance, cancellation or rejection; False (counted) when its order is gone, or it is not legal."""
     slot = _slot_of(orders, handle, instrument)
-    after = ILLEGAL
-    if slot != pools.NO_SLOT:
-        after = TRANSITIONS[orders.rows[slot].state, event]
+    if slot == pools.NO_SLOT:
+        orders.counters[LATE_REPLIES] += 1
+        return False
+    after = TRANSITIONS[orders.rows[slot].state, event]
     if after == ILLEGAL:
         orders.counters[ILLEGAL_REPLIES] += 1
         return False

@@ -35,7 +35,7 @@ def send(orders: Any, side: int, price: int, qty: int, flags: int = 0) -> int:
     row = orders.rows[at]
     row.kind = NEW
     row.side = side
-    row.flags = flags
+    row.flag = flags
     row.price = price
     row.qty = qty
     row.order_id = orders.handles[at]
@@ -65,7 +65,7 @@ def cancel(orders: Any, handle: int) -> bool:
     row = orders.rows[at]
     row.kind = CANCEL_ORDER
     row.side = 0
-    row.flags = 0
+    row.flag = 0
     row.price = NONE
     row.qty = 0
     row.order_id = handle

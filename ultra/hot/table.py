@@ -1,8 +1,8 @@
 """int64 keys to int64 values: open addressing, linear probing, no tombstones.
 
 The home of a key is its product with 2^64 / golden ratio, top bits (Knuth, TAOCP 3, 6.4). Load stays between 1/16
-and 1/8 until the last size, 1/2 at most there, so a search ends within a few neighbours of one cache line. Size 2^b lives
-at rows 2^b .. 2^(b+1) of one array: growing copies to the next region, and untouched regions cost no memory.
+and 1/8 until the last size, 1/2 at most there, so a search ends within a few neighbours of one cache line. Size 2^b
+lives at rows 2^b .. 2^(b+1) of one array: growing copies to the next region, and untouched regions cost no memory.
 Known bad case: the insert that grows the table moves every key (10 ms at 500,000); pre-size it by `start_bits`.
 """
 

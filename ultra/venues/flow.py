@@ -2,7 +2,8 @@
 
 It is simulated, not recorded: the names are nobody's tickers and the stock directory marks every stock as a test.
 The bytes depend on (instruments, messages, seed) alone: the same on every machine, compiled or not.
-`flow_setup` makes the morning, `flow_clock` says when, `flow_market` decides what happens next, `flow_day` does it and writes the message.
+`flow_setup` makes the morning, `flow_clock` says when, `flow_market` what, `flow_message` does it and writes it,
+`flow_day` is the loop over all that; `flow_state` is what they share.
 
 Known bad case: no halts, no imbalance messages, no correlation between stocks; orders stay when the day ends.
 """
@@ -11,17 +12,19 @@ import gzip as gzips
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..hot import pool as pools
+import numpy as np
+
 from .flow_day import fill
 from .flow_setup import create, symbol
 from .flow_state import MADE, Flow
 
-__all__ = ["FlowSummary", "blocks", "create", "summary", "symbol", "write"]
+__all__ = ["Flow", "FlowSummary", "blocks", "create", "symbol", "write"]
 GZIP_LEVEL: Final = 4
 
 
@@ -38,9 +41,17 @@ class FlowSummary:
 
 
 def blocks(flow: Flow) -> Iterator[Any]:
-    """The bytes of the day, piece by piece, each of whole messages; a piece is valid until the next is asked for."""
-    while size := fill(flow):
-        yield flow.buffer[:size]
+    """The bytes of the day, piece by piece, each of whole messages; a piece is valid until the next is asked for.
+
+    While one is used the next is made, by another thread into another buffer."""
+    ready, making = flow, flow._replace(buffer=np.zeros_like(flow.buffer))
+    with ThreadPoolExecutor(1) as maker:
+        size = maker.submit(fill, ready).result()
+        while size:
+            following = maker.submit(fill, making)
+            yield ready.buffer[:size]
+            size = following.result()
+            ready, making = making, ready
 
 
 def write(
@@ -80,7 +91,7 @@ def write(
         messages=int(flow.cells[MADE]),
         size=size,
         by_type={chr(kind): int(count) for kind, count in enumerate(flow.by_type) if count},
-        live_orders=int(flow.book.pool.cells[pools.FRESH] - flow.book.pool.cells[pools.FREE]),
+        live_orders=int(flow.stocks.count.sum()),
         sha256=digest.hexdigest(),
         seconds=time.perf_counter() - started,
     )

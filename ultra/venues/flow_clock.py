@@ -18,33 +18,48 @@ from ..hot import table as tables
 from ..hot.atomics import Cells, prefetch
 from ..wire import NONE
 from .flow_state import (
-    BUCKET, BURST, BURST_STOCK, BURSTS, MADE, NOW, PLAN_TS, PLANNED, PLANS, REFERENCE, STOCK_AT, TAKEN, Flow, draw,
-    under, unit,
-)  # fmt: skip
+    BUCKET,
+    BURST,
+    BURST_STOCK,
+    BURSTS,
+    MADE,
+    NOW,
+    PLAN_TS,
+    PLANNED,
+    PLANS,
+    REFERENCE,
+    STOCK_AT,
+    TAKEN,
+    Flow,
+    draw,
+    under,
+    unit,
+)
 
 LEAST_MEAN = 4.0  # a burst is int(LEAST_MEAN / sqrt(u)) messages
 BURST_MAX, GAP_MAX, NEWEST = 500, 60.0, 8
-AHEAD, LOOK, REACH, NEAR = 10, 7, 4, 2  # messages before its turn: plan, see the stock, see an order, see its level
+# How many messages before its turn one is planned, its stock seen, an order of it, and that order's neighbours.
+AHEAD, LOOK, REACH, NEAR = 10, 7, 4, 2
 
 
 @hot
 def wait(flow: Flow) -> int:
     """Move to the next message: its time, its stock, its reference if it adds an order. Returns its plan."""
-    cells, plans, orders = flow.cells, flow.plans, flow.book.orders
-    sides, levels, nodes = flow.book.ladder.sides, flow.book.ladder.levels, flow.book.ladder.nodes
+    cells, stocks, live, plans = flow.cells, flow.stocks, flow.live, flow.plans
+    orders, ladder = flow.book.orders, flow.book.ladder
+    sides, levels, nodes = ladder.sides, ladder.levels, ladder.nodes
     while cells[PLANNED] < cells[TAKEN] + AHEAD:
         plan = plans[cells[PLANNED] & (PLANS - 1)]
         _plan(cells, flow.buckets, flow.odds, flow.by_rank, plan)
-        prefetch(flow.stocks, plan.stock)
+        prefetch(stocks, plan.stock)
         prefetch(sides, 2 * plan.stock)
         prefetch(sides, 2 * plan.stock + 1)
         tables.ahead(flow.book.ids, plan.reference)
-    _look(plans[(cells[TAKEN] + LOOK) & (PLANS - 1)], flow.stocks, flow.live, sides, levels)
-    _reach(
-        plans[(cells[TAKEN] + REACH) & (PLANS - 1)], flow.stocks, flow.live, flow.place, orders, sides, levels, nodes
-    )
-    _near(plans[(cells[TAKEN] + NEAR) & (PLANS - 1)], orders, levels, nodes, flow.book.ids)
-    at = cells[TAKEN] & (PLANS - 1)
+    turn = cells[TAKEN]
+    _look(plans[(turn + LOOK) & (PLANS - 1)], stocks, live, sides, levels)
+    _reach(plans[(turn + REACH) & (PLANS - 1)], stocks, live, flow.place, orders, sides, levels, nodes)
+    _near(plans[(turn + NEAR) & (PLANS - 1)], orders, levels, nodes, flow.book.ids)
+    at = turn & (PLANS - 1)
     cells[TAKEN] += 1
     cells[NOW] = plans[at].ts
     cells[STOCK_AT] = plans[at].stock
@@ -105,6 +120,7 @@ def candidate(count: int, bits: int) -> int:
 
 @hot
 def _look(plan: Any, stocks: Any, live: Any, sides: Any, levels: Any) -> None:
+    """Ask for the best levels of a stock, and for the list entry of its order."""
     stock = stocks[plan.stock]
     if stock.count > 0:
         prefetch(live, stock.start + candidate(stock.count, plan.bits))
@@ -116,6 +132,7 @@ def _look(plan: Any, stocks: Any, live: Any, sides: Any, levels: Any) -> None:
 
 @hot
 def _reach(plan: Any, stocks: Any, live: Any, place: Any, orders: Any, sides: Any, levels: Any, nodes: Any) -> None:
+    """Name the order that this message gives up if it gives up any, and ask for it."""
     stock = stocks[plan.stock]
     if stock.count > 0:
         slot = np.int64(live[stock.start + candidate(stock.count, plan.bits)])
@@ -131,6 +148,7 @@ def _reach(plan: Any, stocks: Any, live: Any, place: Any, orders: Any, sides: An
 
 @hot
 def _near(plan: Any, orders: Any, levels: Any, nodes: Any, ids: tables.Table) -> None:
+    """Ask for all that its removal touches."""
     if plan.slot >= 0:
         order = orders[plan.slot]
         prefetch(levels, order.level)

@@ -17,13 +17,11 @@ from ..hot.atomics import Cells
 from ..hot.bits import lowest
 from ..wire import ASK, BID, NONE
 from .flow_clock import candidate, wait
-from .flow_state import (
-    BURST, KIND, PRICE, QTY, REF, SIDE, SLOT, STOCK_AT, SWEEP, SWEEP_END, Flow, draw, under, unit,
-)  # fmt: skip
+from .flow_state import BURST, KIND, PRICE, QTY, REF, SIDE, SLOT, STOCK_AT, SWEEP, SWEEP_END, Flow, draw, under, unit
 
 _A, _F, _D, _U, _E, _C, _X, _P = (ord(c) for c in "AFDUECXP")
 # Chances in 1/65536; the rest is adds and deletes, in the proportion that keeps live orders near their target.
-TRADES, REPLACES, CANCELS, HIDDEN = 1550, 5750, 1000, 1130
+TRADES, REPLACES, CANCELS, HIDDEN = 1520, 5850, 1000, 1150
 BIRTHS = 0.5234  # share of adds among the two when live orders are on target: executions end some
 FAR = 1 << 10  # of an order far from the market
 NORMAL_MEAN, NORMAL_SD = 131070, 37837.0  # of the sum of four numbers in 0..65535
@@ -37,7 +35,7 @@ def choose(flow: Flow) -> None:
     """The next action of continuous trading."""
     cells, action, orders = flow.cells, flow.action, flow.book.orders
     sides, levels = flow.book.ladder.sides, flow.book.ladder.levels
-    if cells[SWEEP] > 0 and _sweeps_on(cells, action, sides):
+    if cells[SWEEP] > 0 and _sweeps_on(cells, action, flow.stocks[cells[STOCK_AT]], sides):
         action[KIND] = _E
     else:
         plan = flow.plans[wait(flow)]
@@ -50,14 +48,14 @@ def choose(flow: Flow) -> None:
         action[KIND] = _kind(cells, stock, (bits >> 34) & 65535)
         if action[KIND] == _E:
             action[SIDE] = ASK if unit(bits) < 0.5 + 0.4 * lean else BID
-            if sides[2 * at + action[SIDE]].orders < 2:
+            if resting(stock, action[SIDE]) < 2:
                 action[KIND] = _A
         if action[KIND] == _E:
             _aggress(cells, action, stock, orders[_head(sides, levels, 2 * at + action[SIDE])].qty, sides, lean)
         elif action[KIND] == _P:
             _hidden(cells, action, stock, bids.price, asks.price)
         elif action[KIND] == _A:
-            _enter(cells, action, stock, bids, asks, lean)
+            _enter(cells, action, stock, bids.price, asks.price, lean)
         else:
             _give_up(flow, plan, stock, bids, asks, lean)
     if action[KIND] == _E:
@@ -84,6 +82,12 @@ def _lean(stock: Any, bid: int, ask: int) -> float:
 
 
 @hot
+def resting(stock: Any, side: int) -> int:
+    """Live orders of a side."""
+    return stock.bids if side == BID else stock.count - stock.bids
+
+
+@hot
 def _kind(cells: Cells, stock: Any, dice: int) -> int:
     """What is done to a stock; E stands for an aggressive order."""
     if stock.count == 0:
@@ -101,13 +105,13 @@ def _kind(cells: Cells, stock: Any, dice: int) -> int:
 
 
 @hot
-def _enter(cells: Cells, action: Cells, stock: Any, bids: Any, asks: Any, lean: float) -> None:
+def _enter(cells: Cells, action: Cells, stock: Any, bid: int, ask: int, lean: float) -> None:
     """A new order, more often on the side that has fewer."""
     bits = draw(cells)
-    buys = 0.5 + 0.3 * lean - 0.5 * (bids.orders - asks.orders) / (bids.orders + asks.orders + 4)
+    buys = 0.5 + 0.3 * lean - 0.5 * (2 * stock.bids - stock.count) / (stock.count + 4)
     action[SIDE] = BID if unit(bits) < buys else ASK
     action[KIND] = _F if (bits >> 24) & 127 == 0 else _A
-    quote(cells, action, stock, asks.price if action[SIDE] == BID else bids.price)
+    quote(cells, action, stock, ask if action[SIDE] == BID else bid)
 
 
 @hot
@@ -220,11 +224,11 @@ def _aggress(cells: Cells, action: Cells, stock: Any, first: int, sides: Any, le
 
 
 @hot
-def _sweeps_on(cells: Cells, action: Cells, sides: Any) -> bool:
+def _sweeps_on(cells: Cells, action: Cells, stock: Any, sides: Any) -> bool:
     """Whether the aggressive order of the last message finds more within its reach."""
-    side = sides[2 * cells[STOCK_AT] + action[SIDE]]
-    inside = side.price <= cells[SWEEP_END] if action[SIDE] == ASK else side.price >= cells[SWEEP_END]
-    if side.orders >= 2 and inside:
+    price = sides[2 * cells[STOCK_AT] + action[SIDE]].price
+    inside = price <= cells[SWEEP_END] if action[SIDE] == ASK else price >= cells[SWEEP_END]
+    if resting(stock, action[SIDE]) >= 2 and inside:
         return True
     cells[SWEEP] = 0
     return False

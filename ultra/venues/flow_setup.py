@@ -16,9 +16,27 @@ from ..hot import entry, memory
 from ..hot.atomics import Cells
 from ..wire import NONE
 from .flow_state import (
-    CELLS, CLOSE_AT, CROSS, CROSSES, DIRECTORY, EVENING, EVENING_END, FAREWELL, HOUR, NS, OPEN_AT, PLAN, PLANS, PREMARKET, SEED,
-    SESSION, STOCK, STRIDE, TOTAL, Flow, word,
-)  # fmt: skip
+    CELLS,
+    CLOSE_AT,
+    CROSS,
+    CROSSES,
+    DIRECTORY,
+    EVENING,
+    EVENING_END,
+    FAREWELL,
+    HOUR,
+    OPEN_AT,
+    PLAN,
+    PLANS,
+    PREMARKET,
+    SEED,
+    SESSION,
+    STOCK,
+    STRIDE,
+    TOTAL,
+    Flow,
+    word,
+)
 from .itch import FIELD_MAX
 
 INSTRUMENTS_MAX: Final = 65535  # a stock locate has 16 bits and 0 means none
@@ -72,17 +90,29 @@ def create(instruments: int, messages: int, seed: int) -> Flow:
     stocks.name = np.frombuffer(names, ">i8")
     stocks.start = np.cumsum(stocks.room) - stocks.room
     order_max = 1 << (int(stocks.room.sum()) - 1).bit_length()  # a power of two, for its table
-    book = books.create(instruments, order_max, _pages(stocks), order_start=int(stocks.target.sum()))
-    book.ladder.sides.step = np.repeat(stocks.tick, 2)
+    book = books.create(instruments, order_max, _pages(stocks), order_start=2 * int(stocks.target.sum()))
     buckets, stops = _schedule(instruments, messages, int(stocks.target.sum()), cells)
     return Flow(
-        book, stocks, by_rank, _alias(weights), memory.zeros(order_max, np.int32), memory.zeros(order_max, np.int32),
-        memory.zeros(PLANS, PLAN), buckets, _bells(), stops, cells, np.zeros(8, np.int64), np.zeros(FIELD_MAX, np.int64), np.zeros(256, np.int64),
-        np.zeros(BUFFER_BYTES, np.uint8),
-    )  # fmt: skip
+        book=book,
+        stocks=stocks,
+        by_rank=by_rank,
+        odds=_alias(weights),
+        live=memory.zeros(order_max, np.int32),
+        place=memory.zeros(order_max, np.int32),
+        plans=memory.zeros(PLANS, PLAN),
+        buckets=buckets,
+        bells=_bells(),
+        stops=stops,
+        cells=cells,
+        action=np.zeros(8, np.int64),
+        values=np.zeros(FIELD_MAX, np.int64),
+        by_type=np.zeros(256, np.int64),
+        buffer=np.zeros(BUFFER_BYTES, np.uint8),
+    )
 
 
 def _bells() -> Any:
+    """The system events: start of messages, of system hours, of market hours, and the three ends."""
     times = (3 * HOUR, 4 * HOUR, OPEN_AT, CLOSE_AT, EVENING_END, EVENING_END + HOUR // 12)
     return np.array([(ord(event), ts) for event, ts in zip("OSQMEC", times, strict=True)])
 
@@ -135,7 +165,7 @@ def _stocks(weights: Any, trading: int, words: Any) -> Any:
     rows.home = np.where(cheap, 2000.0 + 6000.0 * _unit(words, 1, 8), np.floor(dollars * 100.0) + 0.5)
     rows.gap = np.where(cheap, 10.0 + 30.0 * _unit(words, 2, 0), 1.0 + spread).astype(np.int64)
     day = rows.home * (0.006 + 0.018 * _unit(words, 2, 24))  # its range, in ticks
-    rows.noise = np.minimum(day / np.sqrt(expected + 1.0), 0.12 * rows.gap)
+    rows.noise = np.minimum(day / np.sqrt(expected + 1.0), 0.1 * rows.gap)
     rows.pull = 2.0 / (expected + 400.0)
     rows.leap = np.minimum(0.2 * day, 6.0 * rows.gap)
     rows.jump = (3.0 * float(1 << 32) / (expected + 3000.0)).astype(np.int64)
@@ -171,24 +201,25 @@ def _schedule(instruments: int, messages: int, opening: int, cells: Cells) -> tu
     stops[SESSION] = stops[EVENING] - trading // 400 - 3 * crosses - 1
     first = int(stops[PREMARKET]) + 1 + 2 * crosses
     buckets = np.zeros((BUCKETS + 1, 2), np.int64)
-    total, sums = 0.0, []
+    busy = _busy()
     for bucket in range(BUCKETS):
-        after = (bucket + 0.5) / BUCKETS
-        before = 1.0 - after
-        total += (
-            1.0
-            + 2.5 * (before * before * before) * (before * before * before)
-            + 1.5 * (after * after) * (after * after)
-        )
-        sums.append(total)
-    for bucket in range(BUCKETS):
-        buckets[bucket] = (
-            first + int((int(stops[SESSION]) - first) * (sums[bucket] / total)),
-            OPEN_AT + 300 * NS * (bucket + 1),
-        )
-    buckets[BUCKETS - 1, 0], buckets[BUCKETS] = stops[SESSION], (stops[EVENING], EVENING_END)
+        buckets[bucket, 0] = first + (int(stops[SESSION]) - first) * sum(busy[: bucket + 1]) // sum(busy)
+        buckets[bucket, 1] = OPEN_AT + (CLOSE_AT - OPEN_AT) // BUCKETS * (bucket + 1)
+    buckets[BUCKETS] = stops[EVENING], EVENING_END
     cells[TOTAL], cells[CROSSES], cells[CROSS] = messages, crosses, NONE
     cells[STRIDE] = next(
         s for s in range(max(1, instruments * 5 // 8), 2 * instruments + 1) if np.gcd(s, instruments) == 1
     )
     return buckets, stops
+
+
+def _busy() -> list[int]:
+    """How busy each five minutes are: a U, higher at the open. Integers, as sums of floats differ between Pythons."""
+    found = []
+    for bucket in range(BUCKETS):
+        after = (bucket + 0.5) / BUCKETS
+        before = 1.0 - after
+        late = after * after * after * after
+        early = before * before * before * before * before * before
+        found.append(int(float(1 << 20) * (1.0 + 2.5 * early + 1.5 * late)))
+    return found

@@ -53,7 +53,8 @@ STOCK: Final = np.dtype(
         ("start", "i8"),  # its run in `live`
         ("room", "i8"),
         ("count", "i8"),  # live orders
-        ("pad", "i8", (2,)),
+        ("bids", "i8"),  # of them
+        ("pad", "i8"),
     ]
 )
 PLAN: Final = np.dtype([("ts", "i8"), ("stock", "i8"), ("reference", "i8"), ("bits", "i8"), ("slot", "i8")])

@@ -18,8 +18,6 @@ from ..hot.atomics import Cells
 from ..hot.bits import load_i64, load_u16, load_u32
 from ..wire import (
     ADD,
-    ASK,
-    BID,
     CANCEL,
     DELETE,
     EXECUTE,
@@ -84,6 +82,7 @@ LOT_E9: Final = 1_000_000_000  # a lot is one share
 PRICE_STEP: Final = 100  # a cent; stocks under a dollar refine it
 
 _S, _R, _H, _A, _F, _E, _C, _X, _D, _U, _P, _Q = (ord(c) for c in "SRHAFECXDUPQ")
+_OPERATIONAL = ord("h")
 _B, _SELL, _N, _T, _PAUSE, _QUOTE = ord("B"), ord("S"), ord("N"), ord("T"), ord("P"), ord("Q")
 
 
@@ -262,7 +261,7 @@ def _body(decoder: Decoder, buffer: Any, at: int, kind: int, record: Any) -> int
     record.price = (load_u32(buffer, at + FAST[kind, PRICE_AT]) & FAST[kind, PRICE_MASK]) | ~FAST[kind, PRICE_MASK]
     record.aux = (load_i64(buffer, at + FAST[kind, AUX_AT]) & FAST[kind, AUX_MASK]) | ~FAST[kind, AUX_MASK]
     printable = buffer[at + FAST[kind, FLAG_AT]] != _N
-    record["flags"] = 0 if printable else FAST[kind, FLAG_MASK]
+    record.flag = 0 if printable else FAST[kind, FLAG_MASK]
     return 1
 
 
@@ -273,7 +272,7 @@ def _rare(decoder: Decoder, buffer: Any, at: int, kind: int, record: Any) -> int
     record.price = NONE
     record.qty = 0
     record.aux = NONE
-    record["flags"] = 0
+    record.flag = 0
     if kind == _P:
         record.kind = TRADE
         record.qty = load_u32(buffer, at + 20)
@@ -296,6 +295,9 @@ def _rare(decoder: Decoder, buffer: Any, at: int, kind: int, record: Any) -> int
             record.aux = PAUSED
         elif state == _QUOTE:
             record.aux = QUOTE_ONLY
+    elif kind == _OPERATIONAL:
+        record.kind = STATUS
+        record.aux = HALTED if buffer[at + 20] == _H else TRADING
     elif kind == _R:
         record.kind = INSTRUMENT
         record.order_id = load_i64(buffer, at + 11)
@@ -310,7 +312,7 @@ def _rare(decoder: Decoder, buffer: Any, at: int, kind: int, record: Any) -> int
 @hot
 def _introduce(decoder: Decoder, buffer: Any, at: int, kind: int, locate: int) -> int:
     """The index of a locate seen for the first time; negative when this message can't name it, or it is ignored."""
-    if kind == _R or kind == _H:
+    if kind == _R or kind == _H or kind == _OPERATIONAL:
         symbol = load_i64(buffer, at + 11)
     elif kind == _A or kind == _F or kind == _P:
         symbol = load_i64(buffer, at + 24)

@@ -113,7 +113,7 @@ def _answer(paper: Paper, kind: int, request: Any, ts: int, price: int, qty: int
     record = paper.replies.slots[slot]
     record.kind = kind
     record.side = request.side
-    record.flags = 0
+    record.flag = 0
     record.instrument = request.instrument
     record.ts_event = ts
     record.ts_recv = ts
@@ -130,7 +130,7 @@ def _enter(paper: Paper, book: books.Book, request: Any, ts: int) -> None:
     other = book.ladder.sides[s ^ 1].price
     bid = request.side == BID
     crosses = other != NONE and (request.price >= other if bid else request.price <= other)
-    if crosses and request["flags"] & POST_ONLY != 0:
+    if crosses and request.flag & POST_ONLY != 0:
         _answer(paper, REJECTED, request, ts, request.price, request.qty, WOULD_TRADE)
         return
     if pools.live(paper.pool) == len(paper.rows):
@@ -140,7 +140,7 @@ def _enter(paper: Paper, book: books.Book, request: Any, ts: int) -> None:
     left = request.qty
     if crosses:
         left = _walk(paper, book, request, s ^ 1, ts)
-    if left > 0 and request["flags"] & IMMEDIATE != 0:
+    if left > 0 and request.flag & IMMEDIATE != 0:
         _answer(paper, CANCELLED, request, ts, request.price, left, NONE)
     elif left > 0:
         _rest(paper, book, request, s, left)
@@ -297,7 +297,7 @@ def _fill(paper: Paper, row: Any, record: Any, qty: int) -> None:
     reply = paper.replies.slots[slot]
     reply.kind = FILL
     reply.side = row.side
-    reply.flags = 0
+    reply.flag = 0
     reply.instrument = record.instrument
     reply.ts_event = record.ts_event
     reply.ts_recv = record.ts_event
