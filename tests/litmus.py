@@ -6,6 +6,7 @@ ones of `ultra.cold.native`. Data cells are written and read plainly: only the f
 
 import json
 import mmap
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from ultra.hot.atomics import compare_and_set, fetch_add, load_acquire, store_re
 LINE = 16
 FLAG, DATA, MORE, STOP, SUM, CLAIMED, PHASE = (k * LINE for k in range(7))
 CELLS = 8 * LINE
-ROUNDS = 1_000_000  # messages seen in each direction
 CONTEST_S = 0.7  # long enough for both to be there, however busy the machine
 CHUNK = 10_000
 PATIENCE_S = 60
@@ -156,12 +156,14 @@ def stopped(cells: Any) -> bool:
     return load_acquire(cells, STOP) != 0
 
 
-def pass_messages(player: Compiled | Native, cells: Any, writes: bool, first: int) -> dict[str, int]:
+def pass_messages(player: Compiled | Native, cells: Any, writes: bool, rounds: int) -> dict[str, int]:
+    """One direction, until the reader has seen so many messages that were new to it."""
+    first = int(cells[FLAG])
     end, at, out = time.monotonic() + PATIENCE_S, first, np.array([first, 0, 0], np.int64)
     while writes and not stopped(cells):
         player.write(at + 1, at + 1 + CHUNK)
         at += CHUNK
-    while not writes and out[FRESH] < ROUNDS and time.monotonic() < end:
+    while not writes and out[FRESH] < rounds and time.monotonic() < end:
         player.read(out)
     store_stop(cells, 1)
     return {} if writes else {"rounds": int(out[FRESH]), "forbidden": int(out[FORBIDDEN])}
@@ -177,7 +179,9 @@ def contest(chunk: Callable[[], int]) -> tuple[int, int]:
 
 
 def main() -> None:
-    path, side, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    path, side, kind, rounds = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    # On one core they would take turns for milliseconds, and never race.
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[side]})
     with open(path, "r+b") as file:
         buffer = mmap.mmap(file.fileno(), CELLS * 8)
     cells = np.frombuffer(buffer, np.int64)
@@ -185,7 +189,7 @@ def main() -> None:
     found: dict[str, int] = {}
     for phase, writer in enumerate((0, 1)):
         meet(cells, side, 3 * phase + 1)
-        found |= pass_messages(player, cells, side == writer, int(cells[FLAG]))
+        found |= pass_messages(player, cells, side == writer, rounds)
         meet(cells, side, 3 * phase + 2)
         store_stop(cells, 0)
         meet(cells, side, 3 * phase + 3)

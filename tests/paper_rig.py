@@ -12,7 +12,7 @@ from ultra.hot import ring as rings
 from ultra.venues import paper
 from ultra.wire import CANCEL_ORDER, KIND_NAMES, NEW, NONE, RECORD, REQUEST
 
-OWN_MAX, INSTRUMENTS, REPLIES = 4, 2, 128
+OWN_MAX, INSTRUMENTS, REPLIES = 6, 2, 128
 
 
 @hot
@@ -74,7 +74,7 @@ class Rig:
             for _, e in ours
         ]
         names = "kind ts_event instrument side order_id price qty "
-        out, causes = memory.zeros(512, RECORD), np.zeros(512, np.int64)
+        out, causes = memory.zeros(1024, RECORD), np.zeros(1024, np.int64)
         count = drive(
             self.venue,
             self.book,

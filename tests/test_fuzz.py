@@ -18,6 +18,7 @@ from ultra.hot import JIT, memory
 from ultra.hot import book as books
 from ultra.hot import engine as engines
 from ultra.hot import orders as own
+from ultra.hot import pool as pools
 from ultra.hot import ring as rings
 from ultra.hot import table as tables
 from ultra.strategy import Idle, load, parameters, states
@@ -94,7 +95,7 @@ class Rig:
         paper.check(run.venue)
         for ring in (run.feed, run.commands, run.venue.replies, engine.output):
             rings.check(ring)
-        assert int(engine.orders.pool.cells[2]) == 8, "an order of ours appeared from nowhere"
+        assert int(engine.orders.pool.cells[pools.FRESH] - engine.orders.pool.cells[pools.FREE]) == 8, "an order of ours appeared from nowhere"
         for index, view in enumerate(engine.market):
             sides = engine.book.ladder.sides[2 * index : 2 * index + 2]
             assert (view.bid, view.ask) == (sides[0].price, sides[1].price)

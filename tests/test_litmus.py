@@ -26,13 +26,17 @@ def native_is_missing() -> str:
     return "" if NATIVE else "the C part is not compiled"
 
 
+# Messages seen in each direction: Python takes microseconds for one.
+ROUNDS = {("compiled", "compiled"): 1_500_000, ("compiled", "native"): 500_000}
+
+
 def race(path: Path, kinds: tuple[str, str]) -> list[dict[str, Any]]:
     path.write_bytes(bytes(litmus.CELLS * 8))
     paths = [str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", "import litmus; litmus.main()", str(path), str(side), kind],
+            [sys.executable, "-c", "import litmus; litmus.main()", str(path), str(side), kind, str(ROUNDS[kinds])],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -47,13 +51,13 @@ def race(path: Path, kinds: tuple[str, str]) -> list[dict[str, Any]]:
 
 @pytest.mark.jit_only
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two sides on one core never race")
-@pytest.mark.parametrize("kinds", [("compiled", "compiled"), ("compiled", "native")])
+@pytest.mark.parametrize("kinds", list(ROUNDS))
 def test_two_processes_agree_on_the_order_and_lose_nothing(tmp_path: Path, kinds: tuple[str, str]) -> None:
     if "native" in kinds and (reason := native_is_missing()):
         pytest.skip(reason)
     found = race(tmp_path / "cells", kinds)
     for side in found:
-        assert side["rounds"] >= litmus.ROUNDS and side["forbidden"] == 0
+        assert side["rounds"] >= ROUNDS[kinds] and side["forbidden"] == 0
         assert side["disordered"] == 0
         assert side["sum"] == sum(each["added"] for each in found)
         assert side["claims"] == sum(each["claimed"] for each in found)

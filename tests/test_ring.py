@@ -153,17 +153,22 @@ def consume(ring: Any, at: int, end: int, wrong: Any) -> int:
 def test_two_threads_hand_over_every_record_once_and_in_order(capacity: int, batch: int, count: int) -> None:
     ring, wrong, reached = rings.create(RECORD, capacity), column([0]), [0]
 
+    cores = sorted(os.sched_getaffinity(0))
+
     def producer() -> None:
+        os.sched_setaffinity(0, {cores[-1]})  # this thread only: on one core they would take turns, not race
         while reached[0] < count:
             reached[0] = produce(ring, reached[0], count, batch)
             os.sched_yield()
 
     thread = threading.Thread(target=producer)
     thread.start()
+    os.sched_setaffinity(0, {cores[0]})
     at = 0
     while at < count:
         at = consume(ring, at, count, wrong)
         os.sched_yield()
+    os.sched_setaffinity(0, cores)
     thread.join()
     assert (at, reached[0], int(wrong[0])) == (count, count, 0)
     rings.check(ring)

@@ -183,6 +183,14 @@ def test_a_frame_lost_at_the_end_of_a_full_segment_is_damage(tmp_path: Path) -> 
     assert read(tmp_path) == frames
 
 
+@pytest.mark.parametrize("segment_bytes", [ONE, MANY])
+def test_a_last_segment_without_its_header_is_damage_while_it_holds_frames(tmp_path: Path, segment_bytes: int) -> None:
+    write(tmp_path, segment_bytes=segment_bytes)
+    path = segment.segments(tmp_path)[-1]
+    path.write_bytes(bytes(HEADER_BYTES) + path.read_bytes()[HEADER_BYTES:])
+    assert f"{path} does not begin with the header" in refusal(tmp_path)
+
+
 @given(data=st.data())
 def test_whatever_is_done_to_a_file_only_a_beginning_is_ever_read(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -247,6 +255,8 @@ def test_a_format_of_another_version_is_named(tmp_path: Path) -> None:
 def test_what_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:
     assert "holds no journal" in refusal(tmp_path / "nowhere")
     path = segment.segment_path(tmp_path, 0)
+    path.write_bytes(bytes(4096))
+    assert read(tmp_path) == []
     path.write_bytes(b"short")
     assert "not a segment" in refusal(tmp_path)
     path.write_bytes(b"no journal" * 100)

@@ -41,8 +41,11 @@ class Journal:
     """Appends frames to the segments of a folder."""
 
     def __init__(self, folder: Path, *, segment_bytes: int, sync: bool = True) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         segment.refuse_used(folder)
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in new:
+            segment.sync_folder(path.parent)  # else a power cut could take the folder with all that is durable in it
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._sync = sync
@@ -217,8 +220,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # Signals of the terminal are for the engine; we end when it does.
+    # Signals of the terminal or of a service manager are for the engine; we end when it does, and all is written.
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     sys.exit(main())

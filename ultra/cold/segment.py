@@ -103,7 +103,7 @@ def read(folder: Path) -> Iterator[Frame]:
     for number, path in enumerate(paths):
         data = path.read_bytes()
         last = number + 1 == len(paths)
-        if number and last and not any(data[:HEADER_BYTES]):
+        if last and not any(data[:HEADER_BYTES]) and _later_frame(data, 0, index - 1) < 0:
             break  # the writer ended while it began this file
         journal_id = _check_segment(path, data, number)
         if expected_id is not None and journal_id != expected_id:
