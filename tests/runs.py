@@ -80,6 +80,25 @@ def ultra_apart(*given: str, **more: str) -> Ran:
     return Ran(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
 
 
+def ran(source: Path, journal: Path, strategy: str = IMBALANCE, **settings: Any) -> dict[str, Any]:
+    """A run that went well, here."""
+    code, found, said = ultra(*run_words(source, journal, strategy, **settings))
+    assert code == 0, said
+    return found
+
+
+def replayed(journal: Path, *more: str) -> Ran:
+    return ultra("replay", str(journal), "--json", *more)
+
+
+def assert_same(run: dict[str, Any], replay: Ran) -> None:
+    """The replay of a run that ended in good order is the same engine."""
+    assert replay.code == 0, replay.said
+    for key in ("records", "orders", "fills", "state_hash", "decision_hash"):
+        assert replay.found[key] == run[key], key
+    assert replay.found["matches"] and replay.found["complete"] and replay.found["mismatch"] == ""
+
+
 def journaled(folder: Path) -> Any:
     """All records of a journal, in order."""
     frames = [f for f in segment.read(folder) if f.kind == segment.RECORDS]
@@ -95,6 +114,16 @@ def message(letter: str, locate: int, ts: int, **fields: int | bytes) -> bytes:
         body += value.ljust(width) if isinstance(value, bytes) else value.to_bytes(width, "big")
     assert not values, f"{letter} has no {', '.join(values)}"
     return len(body).to_bytes(2, "big") + bytes(body)
+
+
+def bodies(raw: bytes) -> list[bytes]:
+    """The messages of a framed stream."""
+    found, at = [], 0
+    while at < len(raw):
+        end = at + 2 + int.from_bytes(raw[at : at + 2], "big")
+        found.append(raw[at + 2 : end])
+        at = end
+    return found
 
 
 class Market:

@@ -95,7 +95,9 @@ class Rig:
         paper.check(run.venue)
         for ring in (run.feed, run.commands, run.venue.replies, engine.output):
             rings.check(ring)
-        assert int(engine.orders.pool.cells[pools.FRESH] - engine.orders.pool.cells[pools.FREE]) == 8, "an order of ours appeared from nowhere"
+        assert int(engine.orders.pool.cells[pools.FRESH] - engine.orders.pool.cells[pools.FREE]) == 8, (
+            "an order of ours appeared from nowhere"
+        )
         for index, view in enumerate(engine.market):
             sides = engine.book.ladder.sides[2 * index : 2 * index + 2]
             assert (view.bid, view.ask) == (sides[0].price, sides[1].price)

@@ -249,7 +249,7 @@ USER = """
 import json
 from helper import weight
 from ultra import cache
-from ultra.hot import entry
+from ultra.hot import door, entry
 
 compiled = []
 cache.listeners.append(lambda name, seconds: compiled.append(name) if seconds is None else None)
@@ -258,7 +258,7 @@ cache.listeners.append(lambda name, seconds: compiled.append(name) if seconds is
 def use(value):
     return weight(value)
 
-print(json.dumps([use(10), compiled]))
+print(json.dumps([use(10), door(weight)(10), len(compiled)]))
 """
 
 
@@ -270,9 +270,9 @@ def test_a_process_after_an_edit_runs_the_new_text_and_others_what_is_cached(tmp
     def run() -> Any:
         return python("import user", source, ULTRA_CACHE_DIR=str(tmp_path / "cache"), PYTHONDONTWRITEBYTECODE="1")
 
-    assert run() == [25, ["use"]]
-    assert run() == [25, []]
+    assert run() == [25, 25, 2]
+    assert run() == [25, 25, 0]
     written(tmp_path / "edited", "helper.py", "LEVEL = 3", "LEVEL = 4")
     (source / "helper.py").write_text((tmp_path / "edited" / "helper.py").read_text())
-    assert run() == [26, ["use"]]
-    assert run() == [26, []]
+    assert run() == [26, 26, 2]
+    assert run() == [26, 26, 0]

@@ -1,7 +1,7 @@
 """What a strategy is: a class of annotated fields and plain functions over records.
 
     class Taker(Strategy):
-        clip: int = parameter(100)          # set from outside, the same for every instrument
+        order_qty: int = parameter(100)          # set from outside, the same for every instrument
         seen: int = state()                 # kept by the engine, one per instrument
         def on_book(state, params, event, market, orders): ...
 
@@ -172,8 +172,6 @@ def _fields(cls: type, name: str) -> dict[str, _Field]:
         for key, annotation in annotations.items():
             value = base.__dict__.get(key)
             if isinstance(value, _Field):
-                if hasattr(np.recarray, key) or hasattr(np.record, key):
-                    raise StrategyError(f"{name}.{key}: NumPy's records have an attribute `{key}`; choose another name")
                 found[key] = _typed(f"{name}.{key}", annotation, value)
             elif key != "depth":
                 raise StrategyError(f"{name}.{key}: give it a value, parameter(...) or state(...)")
@@ -201,7 +199,7 @@ def _dtype(fields: Mapping[str, _Field], kind: str) -> Any:
 
 
 class _Named(np.record):  # type: ignore[misc]
-    """A record whose fields come before NumPy's own attributes: without the JIT `params.clip` is the field too."""
+    """A record whose fields come before NumPy's own attributes: without the JIT `params.order_qty` is the field too."""
 
     def __getattribute__(self, name: str) -> Any:
         fields = np.void.__getattribute__(self, "dtype").fields

@@ -157,6 +157,9 @@ class Live:
         self._pace, self._progress = pace, progress
         self._started = started or time.perf_counter()
         self._reported = 0.0
+        core, allowed = config.engine.core, os.sched_getaffinity(0)
+        if core >= 0 and core not in allowed:
+            raise RunError(f"engine.core = {core}: not a core we may use ({sorted(allowed)})")
         self._about = describe(config, loaded, path)
         self._tap = Tap(config, folder)
         self._machine = assembly.assemble(config, loaded, self._tap.ring)
@@ -190,8 +193,8 @@ class Live:
         outcome = self.outcome
         size = self._config.feed.chunk_bytes
         buffer = np.zeros(2 * size + FRAME_BYTES_MAX, np.uint8)
-        size_bytes = self._path.stat().st_size
         held, marked, begun = 0, 0, 0.0
+        last: source.Block | None = None
         try:
             for block in source.ahead(self._path, size):
                 begun = begun or self._begin()
@@ -202,11 +205,14 @@ class Live:
                 outcome.stream_bytes += reached
                 held = stop - reached
                 buffer[:held] = buffer[reached:stop].copy()
-                if block.file_offset - marked >= SOURCE_MARK_BYTES or block.file_offset == size_bytes:
+                last = block
+                if block.file_offset - marked >= SOURCE_MARK_BYTES:
                     marked = block.file_offset
                     self._mark_source(block)
         except source.SourceError as error:
             outcome.source_error = str(error)
+        if last is not None and last.file_offset > marked:
+            self._mark_source(last)
         if held:
             outcome.truncated_at = outcome.stream_bytes
         self._run.cells[inline.ENDED] = 1
@@ -299,8 +305,6 @@ def _quiet(core: int) -> Iterator[None]:
     """Pinned, and without Python's garbage collector, while the engine runs."""
     before = os.sched_getaffinity(0)
     if core >= 0:
-        if core not in before:
-            raise RunError(f"engine.core = {core}: not a core we may use ({sorted(before)})")
         os.sched_setaffinity(0, {core})
     gc.collect()
     gc.freeze()

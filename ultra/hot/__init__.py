@@ -41,7 +41,7 @@ def door(function: Function) -> Function:
         return function(*arguments)
 
     call.__qualname__ = f"door.{function.__module__}.{function.__qualname__}"
-    return entry(call)
+    return entry(call, key=cache.fingerprint(function))
 
 
 def rare(function: Function) -> Function:

@@ -15,7 +15,7 @@ class Imbalance(Strategy):
     """Microprice taker."""
 
     edge: float = parameter(0.35, low=0.0, high=0.5)  # of the spread, from its middle
-    clip: int = parameter(100, low=1)  # lots per order
+    order_qty: int = parameter(100, low=1)  # lots per order
     position_max: int = parameter(500, low=1)
     wait_ns: int = parameter(250_000_000, low=0)  # between two orders
     sent_ts: int = state()
@@ -27,9 +27,9 @@ class Imbalance(Strategy):
             return
         lean = market.bid_qty / (market.bid_qty + market.ask_qty) - 0.5
         held = market.position + market.open_bid_qty - market.open_ask_qty
-        if lean > params.edge and held + params.clip <= params.position_max:
-            buy(orders, market.ask, params.clip, IMMEDIATE)
+        if lean > params.edge and held + params.order_qty <= params.position_max:
+            buy(orders, market.ask, params.order_qty, IMMEDIATE)
             state.sent_ts = event.ts_event
-        elif lean < -params.edge and held - params.clip >= -params.position_max:
-            sell(orders, market.bid, params.clip, IMMEDIATE)
+        elif lean < -params.edge and held - params.order_qty >= -params.position_max:
+            sell(orders, market.bid, params.order_qty, IMMEDIATE)
             state.sent_ts = event.ts_event

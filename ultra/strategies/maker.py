@@ -16,7 +16,7 @@ from ..wire import BID, FILL, NONE
 class MarketMaker(Strategy):
     """Joins the touch on both sides."""
 
-    clip: int = parameter(100, low=1)
+    order_qty: int = parameter(100, low=1)
     position_max: int = parameter(300, low=1)
     drift: int = parameter(300, low=0)  # ticks the touch may leave a quote before it is moved
     spread_min: int = parameter(200, low=1)  # ticks; narrower markets are not quoted
@@ -39,19 +39,19 @@ class MarketMaker(Strategy):
             if state.bid_going == 0 and abs(market.bid - state.bid_price) > params.drift:
                 cancel(orders, state.bid_id)
                 state.bid_going = 1
-        elif wide and market.position + params.clip <= params.position_max:
-            state.bid_id = buy(orders, market.bid, params.clip, POST_ONLY)
+        elif wide and market.position + params.order_qty <= params.position_max:
+            state.bid_id = buy(orders, market.bid, params.order_qty, POST_ONLY)
             state.bid_price = market.bid
-            state.bid_left = params.clip
+            state.bid_left = params.order_qty
             state.bid_going = 0
         if state.ask_id != NONE:
             if state.ask_going == 0 and abs(market.ask - state.ask_price) > params.drift:
                 cancel(orders, state.ask_id)
                 state.ask_going = 1
-        elif wide and market.position - params.clip >= -params.position_max:
-            state.ask_id = sell(orders, market.ask, params.clip, POST_ONLY)
+        elif wide and market.position - params.order_qty >= -params.position_max:
+            state.ask_id = sell(orders, market.ask, params.order_qty, POST_ONLY)
             state.ask_price = market.ask
-            state.ask_left = params.clip
+            state.ask_left = params.order_qty
             state.ask_going = 0
 
     @staticmethod
