@@ -30,9 +30,9 @@ OFF_STEP = [STEP * 62 + 2, STEP * 64 + 2, STEP * 65 + 1]
 @loop
 def apply(book: Any, records: Any) -> int:
     record = records[0]
-    books.ahead_id(book, record.order_id)
-    books.ahead_order(book, record.order_id)
-    books.ahead_level(book, record.order_id)
+    books.ahead_first(book, record)
+    books.ahead_second(book, record)
+    books.ahead_third(book, record)
     return books.apply(book, record)
 
 

@@ -73,9 +73,9 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.folder, self.after_power_cut, self.fail_from, self.syncs = folder, folder.with_name("cut"), -1, 0
-        self.names: list[Path] = []
+        self.names: list[Path] = []  # folders whose entries were made durable
         monkeypatch.setattr(os, "fdatasync", self.sync)
-        monkeypatch.setattr(segment, "sync_folder", self.names.append)
+        monkeypatch.setattr(os, "fsync", lambda handle: self.names.append(Path(f"/proc/self/fd/{handle}").resolve()))
 
     def sync(self, handle: int) -> None:
         self.syncs += 1

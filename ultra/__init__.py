@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 from .wire import ASK, BID, NONE
 
 if TYPE_CHECKING:
-    from .hot import hot
     from .hot.outbox import IMMEDIATE, POST_ONLY, buy, cancel, sell
     from .strategy import Strategy, parameter, state
 
 __version__ = "0.1.0"
 __all__ = [
-    "ASK", "BID", "IMMEDIATE", "NONE", "POST_ONLY", "Strategy", "buy", "cancel", "hot", "parameter", "sell", "state",
+    "ASK", "BID", "IMMEDIATE", "NONE", "POST_ONLY", "Strategy", "buy", "cancel", "parameter", "sell", "state",
 ]  # fmt: skip
 
-_HOMES = {"hot": "hot", "Strategy": "strategy", "parameter": "strategy", "state": "strategy"}
+_HOMES = {"Strategy": "strategy", "parameter": "strategy", "state": "strategy"}
 
 
 def __getattr__(name: str) -> Any:

@@ -56,7 +56,7 @@ class Engine:
     feed_ring_records: int = field(default=4096, metadata=rules.whole(64, 1 << 24, "ring of each feed", power=True))
     output_ring_records: int = field(default=1024, metadata=rules.whole(64, 1 << 24, "ring to the gateway", power=True))
     reply_ring_records: int = field(
-        default=1024, metadata=rules.whole(64, 1 << 24, "ring from the gateway", power=True)
+        default=1024, metadata=rules.whole(128, 1 << 24, "ring from the gateway", power=True)
     )
     timer_ns: int = field(
         default=0,

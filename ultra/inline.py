@@ -34,7 +34,7 @@ NEVER = 1 << 62
 NOWHERE, FEED, REPLY, COMMAND, NOTE = range(5)
 # More live orders than this don't fit in a core's cache: warm what the next messages need.
 PREFETCH_FROM = 1 << 14
-AHEAD_ID, AHEAD_ORDER, AHEAD_LEVEL = 24, 16, 8
+AHEAD_FIRST, AHEAD_SECOND, AHEAD_THIRD = 24, 16, 8
 
 
 class Run(NamedTuple):
@@ -236,6 +236,6 @@ def done(run: Run, record: Any, source: int) -> None:
 def look_ahead(book: books.Book, feed: rings.Ring, slot: int) -> None:
     """Ask for the memory that later records of the feed ring will need (a stale slot only wastes a request)."""
     mask = len(feed.slots) - 1
-    books.ahead_id(book, feed.slots[(slot + AHEAD_ID) & mask].order_id)
-    books.ahead_order(book, feed.slots[(slot + AHEAD_ORDER) & mask].order_id)
-    books.ahead_level(book, feed.slots[(slot + AHEAD_LEVEL) & mask].order_id)
+    books.ahead_first(book, feed.slots[(slot + AHEAD_FIRST) & mask])
+    books.ahead_second(book, feed.slots[(slot + AHEAD_SECOND) & mask])
+    books.ahead_third(book, feed.slots[(slot + AHEAD_THIRD) & mask])

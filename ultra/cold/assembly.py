@@ -26,7 +26,6 @@ from ..venues import itch, paper
 from ..wire import LIMIT, NONE, PARAMETER, RECORD, symbol_to_int
 
 COMMAND_RECORDS: Final = 4096
-NO_LIMIT: Final = 1 << 62
 
 
 class Machine(NamedTuple):
@@ -77,6 +76,10 @@ def compile_loop(machine: Machine) -> None:
     """Compile the loop, or load what was compiled. StrategyError when the strategy is not code for the hot path."""
     try:
         machine.pump(machine.run, machine.decoder, np.zeros(8, np.uint8), 0, 0)
+    except KeyError as error:
+        raise strategy.StrategyError(
+            f"{machine.loaded.spec} names the field {error}, which neither it nor `event` nor `market` has"
+        ) from error
     except NumbaError as error:
         said = [line.strip() for line in str(error).splitlines() if line.strip() and "During:" not in line]
         where = [line for line in said if line.startswith("File ")]
@@ -89,7 +92,6 @@ def compile_loop(machine: Machine) -> None:
 
 def prefault(run: inline.Run) -> None:
     """Touch what the first minutes of a session need, so that they don't fault."""
-    book = run.engine.book
     for array in (
         run.feed.slots,
         run.journal.slots,
@@ -98,9 +100,17 @@ def prefault(run: inline.Run) -> None:
         run.engine.state,
     ):
         memory.touch(array, len(array))
+    prefault_books(run.engine.book)
+
+
+def prefault_books(book: books.Book) -> None:
+    """Touch what some ten thousand resting orders need."""
     memory.touch(book.orders, min(len(book.orders), 1 << 16))
     memory.touch(book.ids.rows, min(len(book.ids.rows), 1 << 17))
     memory.touch(book.ladder.levels, min(len(book.ladder.levels), 1 << 16))
+    memory.touch(book.ladder.nodes, min(len(book.ladder.nodes), 1 << 16))
+    memory.touch(book.ladder.directory.rows, min(len(book.ladder.directory.rows), 1 << 16))
+    memory.touch(book.ladder.sides, len(book.ladder.sides))
 
 
 def known_symbols(config: Config) -> list[str]:

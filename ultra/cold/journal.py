@@ -16,6 +16,7 @@ import mmap
 import os
 import secrets
 import select
+import signal
 import sys
 import time
 from pathlib import Path
@@ -78,9 +79,9 @@ class Journal:
 
     def sync(self) -> None:
         """Make everything appended durable."""
-        if self._sync:
+        if self._sync:  # without it nothing is ever called durable
             os.fdatasync(self._file)
-        self.durable = self.through
+            self.durable = self.through
 
     def close(self) -> None:
         """Cut the zeros written ahead, sync and close."""
@@ -219,10 +220,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    # Signals of the terminal or of a service manager are for the engine; we end when it does, and all is written.
-    import signal
-
+def process() -> int:
+    """`main` in a process of its own. Signals of a terminal or a service manager are for the engine: we end when it
+    does, and all is written."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    sys.exit(main())
+    return main()

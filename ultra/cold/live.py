@@ -30,6 +30,8 @@ from . import assembly, source
 from .assembly import Machine
 from .segment import JournalError, refuse_used
 
+# Not `-m`: Python can't run a compiled module as a program.
+JOURNAL: Final = "from ultra.cold.journal import process; raise SystemExit(process())"
 FRAME_BYTES_MAX: Final = 2 + 65535
 HICCUP_MS: Final = 120
 SOURCE_MARK_BYTES: Final = 64 << 20
@@ -76,7 +78,7 @@ class Tap:
         """Start the journal's process. It need not be ready when the first record comes: the ring holds them."""
         config, folder, handle = self._config, self.folder, self._handle
         command = [
-            sys.executable, "-m", "ultra.cold.journal", "--folder", str(folder), "--ring-file", str(handle),
+            sys.executable, "-P", "-c", JOURNAL, "--folder", str(folder), "--ring-file", str(handle),
             "--ring-records", str(config.journal.ring_records), "--segment-bytes", str(config.journal.segment_bytes),
             "--batch-max", str(config.journal.batch_record_max),
         ]  # fmt: skip

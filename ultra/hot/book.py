@@ -4,7 +4,8 @@ An order is 32 bytes: a slot of a pool, linked first-in first-out into its level
 table. Levels and their price order are `ladder`. Best bid and ask are remembered, so reading them is one load.
 Quantity of a level = sum over its orders; an id is in the table exactly while its order rests.
 
-Every message has an outcome, and every outcome is counted: a bad message changes nothing but its counter.
+Every message has an outcome, and every outcome is counted. A message that is refused changes nothing else, with two
+exceptions: a replacement that is refused has ended the old order, and one that takes too much off ends its order.
 """
 
 from typing import Any, NamedTuple
@@ -232,30 +233,47 @@ def top(book: Book, instrument: int, side: int, prices: Cells, qtys: Cells) -> i
 
 
 @hot
-def ahead_id(book: Book, order_id: int) -> None:
-    """First of three steps that warm the cache for a message to come: the table row of its id."""
-    tables.ahead(book.ids, order_id)
+def ahead_first(book: Book, record: Any) -> None:
+    """First of three steps that warm the cache for a record to come: what its fields alone lead to."""
+    tables.ahead(book.ids, record.order_id)
+    prefetch(book.ladder.sides, 2 * int(record.instrument) + (int(record.side) & 1))
 
 
 @hot
-def ahead_order(book: Book, order_id: int) -> None:
-    """Second step, some messages later: the order itself."""
-    slot = tables.find(book.ids, order_id)
-    if slot >= 0:
-        prefetch(book.orders, slot)
+def ahead_second(book: Book, record: Any) -> None:
+    """Second step, some records later: the level that an add would join, or the order that the others are about."""
+    ladder = book.ladder
+    if record.kind == ADD:
+        side = ladder.sides[2 * int(record.instrument) + (int(record.side) & 1)]
+        offset = record.price - side.page_price
+        if 0 <= offset < side.step * 64:
+            prefetch(ladder.levels, np.int64(side.page) * 64 + ((offset * side.inverse) >> 32))
+            prefetch(ladder.nodes, np.int64(side.page))
+    else:
+        slot = tables.find(book.ids, record.order_id)
+        if slot >= 0:
+            prefetch(book.orders, slot)
 
 
 @hot
-def ahead_level(book: Book, order_id: int) -> None:
-    """Third step: its level and its neighbours in the queue."""
-    slot = tables.find(book.ids, order_id)
-    if slot >= 0:
-        order = book.orders[slot]
-        prefetch(book.ladder.levels, order.level)
-        if order.prev >= 0:
-            prefetch(book.orders, order.prev)
-        if order.next >= 0:
-            prefetch(book.orders, order.next)
+def ahead_third(book: Book, record: Any) -> None:
+    """Third step: the neighbours in the queue, and the level of an order that will be touched."""
+    ladder = book.ladder
+    if record.kind == ADD:
+        side = ladder.sides[2 * int(record.instrument) + (int(record.side) & 1)]
+        offset = record.price - side.page_price
+        if 0 <= offset < side.step * 64:
+            row = ladder.levels[np.int64(side.page) * 64 + ((offset * side.inverse) >> 32)]
+            prefetch(book.orders, np.int64(row.tail))
+    else:
+        slot = tables.find(book.ids, record.order_id)
+        if slot >= 0:
+            order = book.orders[slot]
+            prefetch(ladder.levels, np.int64(order.level))
+            prefetch(ladder.nodes, np.int64(order.level) >> 6)
+            prefetch(ladder.sides, np.int64(order.side))
+            prefetch(book.orders, max(np.int64(order.prev), 0))
+            prefetch(book.orders, max(np.int64(order.next), 0))
 
 
 def levels(book: Book, s: int) -> dict[int, int]:

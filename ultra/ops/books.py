@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import inline
-from ..cold import source
+from ..cold import assembly, source
 from ..config import Config
 from ..hot import book as books
 from ..hot import door
@@ -58,6 +58,7 @@ def build(config: Config, path: Path, depth: int) -> Books:
     """Stream a file through decoder and books. A damaged file gives what came before the damage."""
     sizes = config.engine
     book = books.create(sizes.instrument_max, sizes.order_live_max, sizes.level_page_max)
+    assembly.prefault_books(book)
     chosen = [symbol_to_int(symbol) for symbol in config.feed.instruments]
     decoder = itch.create(sizes.instrument_max, chosen, selective=bool(chosen))
     feed = rings.create(RECORD, sizes.feed_ring_records)
