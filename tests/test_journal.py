@@ -200,7 +200,11 @@ class Process:
         self.tap.start(ABOUT)
         assert self.tap._process is not None
         self.child = self.tap._process
-        until(lambda: (folder / "segment-000000.ulj").exists() and list(segment.read(folder)), "the journal began")
+        until(lambda: self.child.poll() is not None or self.began(), "the journal began")
+        assert self.child.poll() is None
+
+    def began(self) -> bool:
+        return (self.folder / "segment-000000.ulj").exists() and bool(list(segment.read(self.folder)))
 
     def stop(self) -> None:
         """Returns when it stands still."""

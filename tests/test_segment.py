@@ -22,14 +22,14 @@ PAYLOADS = [b'{"run": 1}', bytes(range(128)), b"", bytes(64), b"\xff" * 192]
 ONE, MANY = 1 << 12, 320  # bytes of a segment: all frames in one file, one or two in each
 
 
-def write(folder: Path, payloads: list[bytes] = PAYLOADS, segment_bytes: int = ONE) -> list[Frame]:
+def write(folder: Path, payloads: list[bytes] = PAYLOADS, segment_bytes: int = ONE, sync: bool = False) -> list[Frame]:
     """A journal with one frame a payload: META first, then RECORDS, a MARK where it is empty. What must be read."""
-    journal = Journal(folder, segment_bytes=segment_bytes, sync=False)
+    journal = Journal(folder, segment_bytes=segment_bytes, sync=sync)
     frames: list[Frame] = []
     through, index, at = 0, 0, HEADER_BYTES
     for number, payload in enumerate(payloads):
         kind = META if number == 0 else RECORDS if payload else MARK
-        first, durable, count = through, through, len(payload) // 64
+        first, durable, count = through, through if sync else 0, len(payload) // 64
         through += count + 1
         room = HEADER_BYTES + segment.padded(len(payload))
         if at + room > segment_bytes and at > HEADER_BYTES:
@@ -65,7 +65,7 @@ def flip(path: Path, offset: int, bit: int = 0) -> None:
 
 @pytest.mark.parametrize("segment_bytes", [ONE, MANY, HEADER_BYTES])
 def test_every_frame_comes_back_as_it_was_written(tmp_path: Path, segment_bytes: int) -> None:
-    frames = write(tmp_path, segment_bytes=segment_bytes)
+    frames = write(tmp_path, segment_bytes=segment_bytes, sync=True)
     assert read(tmp_path) == frames
     files = segment.segments(tmp_path)
     assert len(files) == {ONE: 1, MANY: 4, HEADER_BYTES: len(frames)}[segment_bytes]

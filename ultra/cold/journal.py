@@ -190,7 +190,7 @@ def _is_open(pipe: int) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """The process: started by the engine with the ring as an inherited file and the run's description on stdin."""
-    parser = argparse.ArgumentParser(prog="ultra-journal", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ultra-journal")  # mypyc keeps no __doc__
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--ring-file", type=int, required=True)
     parser.add_argument("--ring-records", type=int, required=True)
