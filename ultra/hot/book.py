@@ -233,10 +233,17 @@ def top(book: Book, instrument: int, side: int, prices: Cells, qtys: Cells) -> i
 
 
 @hot
+def _side_of(book: Book, record: Any) -> int:
+    """Side of a record that nobody has checked yet: any one of ours when it names none of ours."""
+    s = 2 * int(record.instrument) + (int(record.side) & 1)
+    return s if 0 <= s < len(book.ladder.sides) else 0
+
+
+@hot
 def ahead_first(book: Book, record: Any) -> None:
     """First of three steps that warm the cache for a record to come: what its fields alone lead to."""
     tables.ahead(book.ids, record.order_id)
-    prefetch(book.ladder.sides, 2 * int(record.instrument) + (int(record.side) & 1))
+    prefetch(book.ladder.sides, _side_of(book, record))
 
 
 @hot
@@ -244,7 +251,7 @@ def ahead_second(book: Book, record: Any) -> None:
     """Second step, some records later: the level that an add would join, or the order that the others are about."""
     ladder = book.ladder
     if record.kind == ADD:
-        side = ladder.sides[2 * int(record.instrument) + (int(record.side) & 1)]
+        side = ladder.sides[_side_of(book, record)]
         offset = record.price - side.page_price
         if 0 <= offset < side.step * 64:
             prefetch(ladder.levels, np.int64(side.page) * 64 + ((offset * side.inverse) >> 32))
@@ -260,7 +267,7 @@ def ahead_third(book: Book, record: Any) -> None:
     """Third step: the neighbours in the queue, and the level of an order that will be touched."""
     ladder = book.ladder
     if record.kind == ADD:
-        side = ladder.sides[2 * int(record.instrument) + (int(record.side) & 1)]
+        side = ladder.sides[_side_of(book, record)]
         offset = record.price - side.page_price
         if 0 <= offset < side.step * 64:
             row = ladder.levels[np.int64(side.page) * 64 + ((offset * side.inverse) >> 32)]
