@@ -11,6 +11,8 @@ import os
 import random
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,6 +105,18 @@ def journaled(folder: Path) -> Any:
     """All records of a journal, in order."""
     frames = [f for f in segment.read(folder) if f.kind == segment.RECORDS]
     return np.frombuffer(b"".join(f.payload for f in frames), RECORD)
+
+
+def through(folder: Path) -> int:
+    """What can be read: every input below this."""
+    return max((frame.through for frame in segment.read(folder)), default=0)
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"waited a minute until {what}"
+        time.sleep(0.0005)
 
 
 def message(letter: str, locate: int, ts: int, **fields: int | bytes) -> bytes:

@@ -9,15 +9,14 @@ import os
 import resource
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from runs import journaled
+from runs import journaled, through, until
 
 from ultra import config
 from ultra.cold import journal as journals
@@ -28,13 +27,6 @@ from ultra.hot import ring as rings
 from ultra.wire import JOURNAL_CLOSE, JOURNAL_DURABLE, JOURNAL_FAILED, JOURNAL_PROCESSED, RECORD, TIMER
 
 ABOUT = {"config": "", "strategy": "none"}
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"waited a minute until {what}"
-        time.sleep(0.0005)
 
 
 def records(first: int, count: int) -> Any:
@@ -54,11 +46,6 @@ def publish(ring: rings.Ring, first: int, count: int) -> None:
         ring.slots[cursor % capacity : cursor % capacity + size] = records(first + sent, size)
         ring.cells[rings.CURSOR] = cursor + size
         sent += size
-
-
-def through(folder: Path) -> int:
-    """What can be read: every input below this."""
-    return max((frame.through for frame in segment.read(folder)), default=0)
 
 
 def assert_holds(folder: Path, count: int) -> None:

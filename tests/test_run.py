@@ -71,7 +71,7 @@ def test_a_replay_is_the_same_engine_whichever_way_market_data_is_journaled(
         assert replay.found["checkpoints"] == runs[kind]["records"] // 1000 + 1
     held, whole = (len(journaled(tmp_path / kind)) for kind in ("reference", "full"))
     assert whole == runs["full"]["records"] and held < whole - MESSAGES // 2
-    assert runs["reference"]["fills"] > 10 and runs["reference"]["errors"] == {}
+    assert runs["reference"]["fills"] > 5 and runs["reference"]["errors"] == {}
     for key in ("state_hash", "decision_hash", "orders", "fills", "pnl", "records"):
         assert runs["reference"][key] == runs["full"][key], key
 

@@ -103,7 +103,7 @@ def read(folder: Path) -> Iterator[Frame]:
     for number, path in enumerate(paths):
         data = path.read_bytes()
         last = number + 1 == len(paths)
-        if last and not any(data[:HEADER_BYTES]) and _later_frame(data, 0, index - 1) < 0:
+        if last and not any(data[:HEADER_BYTES]) and _later_frame(data, 0, index) < 0:
             break  # the writer ended while it began this file
         journal_id = _check_segment(path, data, number)
         if expected_id is not None and journal_id != expected_id:
@@ -174,12 +174,12 @@ def _frame_at(data: bytes, at: int, index: int, name: str) -> Frame | None:
 
 
 def _later_frame(data: bytes, at: int, index: int) -> int:
-    """Offset of a whole frame with a higher number behind `at`, -1 when there is none."""
+    """Offset of a whole frame behind `at` with this number or a higher one, -1 when there is none."""
     found = data.find(FRAME_MAGIC, at)
     while found >= 0:
         if found + HEADER_BYTES <= len(data):  # at any offset: bytes may have been lost or put in before it
             number = struct.unpack_from("<q", data, found + 48)[0]
-            if number > index and _frame_at(data, found, number, "") is not None:
+            if number >= index and _frame_at(data, found, number, "") is not None:
                 return found
         found = data.find(FRAME_MAGIC, found + 4)
     return -1
