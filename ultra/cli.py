@@ -41,7 +41,7 @@ def _code_of(error: Exception) -> int:
     """Exit code of a failure that has a clear message; -1 for a bug, which shows its trace."""
     codes = {
         "StrategyError": USAGE, "RunError": USAGE, "SourceError": DAMAGED, "JournalError": JOURNAL,
-        "ReplayError": JOURNAL, "NativeMissingError": USAGE,
+        "ReplayError": JOURNAL, "NativeMissingError": USAGE, "SharedError": USAGE, "NoRoomError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -92,6 +92,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--date", default=None, metavar="YYYY-MM-DD", help="day of the session, New York")
     parser.add_argument("--journal", type=Path, metavar="DIR", help="folder of the journal (default runs/TIME)")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="also write the run as a page with charts")
+    parser.add_argument("--session", metavar="NAME", help="name of its shared memory (default run-PID-0); see ultra ring")
     parser.add_argument("--progress", action="store_true", help="print progress even when stderr is not a terminal")
     _configuration(parser)
 
@@ -114,6 +115,8 @@ def _load_config(given: argparse.Namespace) -> Config:
         overrides["feed.instruments"] = given.instrument
     if getattr(given, "date", None):
         overrides["feed.date"] = given.date
+    if getattr(given, "session", None):
+        overrides["engine.session"] = given.session
     return load(given.config, overrides)
 
 
