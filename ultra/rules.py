@@ -119,7 +119,7 @@ def word(doc: str) -> dict[str, Rule]:
     def accepts(value: object) -> bool:
         return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{0,64}", value) is not None
 
-    return {"rule": Rule("string", "up to 64 letters, digits, - and _", doc, accepts)}
+    return {"rule": Rule("name string", "up to 64 letters, digits, - and _", doc, accepts)}
 
 
 def money(high: str, doc: str) -> dict[str, Rule]:

@@ -170,6 +170,7 @@ def _filled(header: Header, handle: int, path: Path | None, backing: Backing, *,
     if missing := pages.room_missing(handle, size):
         raise NoRoomError(f"segment {what}: needs {size:,} bytes, {missing}; {_MORE_ROOM}")
     try:
+        os.fchmod(handle, 0o600)  # of a memfd it would be 0777
         os.ftruncate(handle, size)
         mapping, notes = pages.take(handle, size, backing, advise=advise)
     except OSError as error:
@@ -237,7 +238,7 @@ def attach(name: str, *, kind: str = "", dtype: Any = None, writable: bool = Fal
     path = path_of(name)
     handle = _opened(path, writable)
     try:
-        segment = attach_handle(handle, kind=kind, dtype=dtype, writable=writable)
+        segment = _mapped(handle, name, kind, dtype, writable)
     finally:
         os.close(handle)
     if segment.header.name != name:
@@ -248,12 +249,17 @@ def attach(name: str, *, kind: str = "", dtype: Any = None, writable: bool = Fal
 
 def attach_handle(handle: int, *, kind: str = "", dtype: Any = None, writable: bool = False) -> Segment:
     """The same for a file that is open already, as a child process inherits it. The handle stays the caller's."""
-    header = _checked(handle, f"of descriptor {handle}")
+    return _mapped(handle, f"of descriptor {handle}", kind, dtype, writable)
+
+
+def _mapped(handle: int, name: str, kind: str, dtype: Any, writable: bool) -> Segment:
+    """Map it, if it is what it should be."""
+    header = _checked(handle, name)
     if kind and header.kind != kind:
-        raise refusal(header.name, f"a {header.kind}", f"a {kind}", "attach another, or as what it is")
+        raise refusal(name, f"a {header.kind}", f"a {kind}", "attach another, or as what it is")
     if dtype is not None and header.layout != layout_of(header.kind, fields := described(dtype)):
         raise refusal(
-            header.name, f"layout {header.layout.hex()} {header.fields}",
+            name, f"layout {header.layout.hex()} {header.fields}",
             f"{layout_of(header.kind, fields).hex()} {fields}",
             "start both processes with the same version of ultra",
         )  # fmt: skip
