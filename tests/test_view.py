@@ -320,7 +320,7 @@ def test_no_record_is_torn_however_fast_it_is_written(capacity: int, batch: int,
 
 @pytest.mark.jit_only
 def test_following_a_fast_writer_accounts_for_every_record() -> None:
-    writer = Writer("race.follow", 1 << 12, 16, 0, 5)
+    writer = Writer("race.follow", 1 << 12, 16, 0, 400)
     seen, at = 0, 0
     with ultra.attach("race.follow") as view:
         for piece in view.follow(0):
