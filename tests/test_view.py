@@ -95,6 +95,7 @@ def test_what_is_published_and_not_yet_written_over_can_be_read() -> None:
     assert_whole(bench.view.read(), 0, 5)
     assert_whole(bench.view.read(3), 3, 5)
     assert_whole(bench.view.read(9), 5, 5)
+    assert_whole(bench.view.read(-9), 0, 5)
     bench.release(5)
     assert_whole(bench.view.read(), 0, 5)
     assert bench.view.dropped == 0

@@ -87,8 +87,8 @@ class View:
 
     def read(self, since: int = 0) -> Piece:
         """A copy of the records from sequence `since` on that are certainly whole."""
-        cursor = self.cursor
-        first = min(max(since, cursor - self.capacity, 0), cursor)
+        cursor, since = self.cursor, max(since, 0)
+        first = min(max(since, cursor - self.capacity), cursor)
         copy = self._copy(first, cursor)
         fence()  # the copy comes before the second look
         whole = min(max(first, self._safe_from()), cursor)
