@@ -96,6 +96,13 @@ def test_a_segment_holds_a_ring_that_both_sides_see() -> None:
     assert (other.header.pid, other.header.epoch, other.header.batch_max) == (os.getpid(), 1, 7)
 
 
+def test_what_over_needs_is_what_there_is() -> None:
+    """`ultra.cold.shared` knows where a ring keeps its cells, so that watching needs no compiler."""
+    kind = shared.KINDS["ring"]
+    assert (kind.cells, kind.cursor, kind.gates) == (rings.CELLS, rings.CURSOR, (rings.GATE,))
+    assert rings.size_bytes(RECORD, RECORDS) == kind.cells * 8 + RECORDS * RECORD.itemsize <= len(make().body)
+
+
 def test_one_that_is_mapped_for_reading_can_not_be_written() -> None:
     make()
     body = shared.attach(NAME).body
@@ -249,6 +256,7 @@ DAMAGE = {
     "no file": (lambda: path().unlink(), "No such file"),
     "a link": (linked, "symbolic links"),
     "a folder": (lambda: (path().unlink(), path().mkdir()), "a file of user"),
+    "a pipe": (lambda: (path().unlink(), os.mkfifo(path())), "a file of user"),
     "others may write": (lambda: path().chmod(0o622), "mode -rw--w--w-.*expected one that only user"),
     "cut": (lambda: os.truncate(path(), HEADER_BYTES), r"found 4,096 bytes, expected 12,288"),
     "longer": (lambda: os.truncate(path(), 1 << 20), r"found 1,048,576 bytes"),

@@ -269,8 +269,9 @@ def _mapped(handle: int, name: str, kind: str, dtype: Any, writable: bool) -> Se
 
 
 def _opened(path: Path, writable: bool) -> int:
+    how = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe that somebody put there would be waited for
     try:
-        return os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | how)
     except OSError as error:
         raise refusal(name_of(path), f"{error.strerror} at {path}", "a segment", "ultra ring ls shows them") from error
 
