@@ -7,6 +7,7 @@ is always BEHIND behind, and it spins PAUSES times between two batches: 0 is as 
 nothing. It ends when its stdin does.
 """
 
+import os
 import select
 import sys
 from typing import Any
@@ -59,6 +60,8 @@ def torn(first: int, records: Any) -> int:
 
 def main() -> None:
     name, (capacity, batch, behind, pauses) = sys.argv[1], map(int, sys.argv[2:])
+    # Apart from the watcher: on one core they would take turns for milliseconds, and never race.
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     segment = shared.create(name, "ring", RECORD, capacity, batch_max=max(batch, 1))
     ring = rings.over(segment.body, RECORD, capacity)
     write(ring, 0, 1, 0, 0)
