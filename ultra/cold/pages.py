@@ -138,7 +138,8 @@ def _not_huge(mapping: mmap.mmap) -> Iterator[str]:
     if mapped < len(mapping) // HUGE_BYTES * HUGE_BYTES:
         yield (
             f"huge pages: {mapped >> 20} of {len(mapping) >> 20} MiB are on them. "
-            "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled"
+            "mount -o remount,huge=advise /dev/shm; nameless: echo advise > "
+            "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
         )
 
 
