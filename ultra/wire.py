@@ -123,6 +123,13 @@ FAN_DEPENDS: Final = 3 * RING_LINE + 8  # + k: bits of those it was told to wait
 FAN_GATE: Final = 4 * RING_LINE
 FAN_STRIDE: Final = 2 * RING_LINE  # from the gate of one consumer to that of the next
 FAN_CELLS: Final = FAN_GATE + FAN_CONSUMERS_MAX * FAN_STRIDE
+# Of a ring from many to one (ultra.hot.crowd); its gate is RING_GATE.
+CROWD_PRODUCERS_MAX: Final = 8
+CROWD_FILLED: Final = RING_LINE + 4  # how many holes were filled for producers that died
+CROWD_PRODUCER: Final = 4 * RING_LINE  # + p * RING_LINE: what belongs to producer p
+CROWD_CLAIM: Final = 1  # from there: first sequence of its last claim
+CROWD_COUNT: Final = 2  # from there: how many it claimed
+CROWD_CELLS: Final = CROWD_PRODUCER + CROWD_PRODUCERS_MAX * RING_LINE
 # What the engine and the journal tell each other in the free cells of their ring.
 JOURNAL_PROCESSED: Final = 4 * RING_LINE  # every input below this sequence was processed: level `memory`
 JOURNAL_DURABLE: Final = 5 * RING_LINE  # every input below this sequence is recoverable from disk: level `local`
