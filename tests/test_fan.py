@@ -148,6 +148,17 @@ def test_a_stopped_consumer_holds_the_producer_back_until_it_is_detached() -> No
     fans.check(fan)
 
 
+def test_those_behind_a_dead_consumer_fall_back_on_whom_it_waited_for() -> None:
+    fan, out = fans.create(RECORD, 4, PIPELINE), column([0] * 8)
+    apply(fan, PUBLISH, 0, 4, 0, out)
+    assert apply(fan, READY, 0, 0, 0, out) == 4
+    apply(fan, RELEASE, 0, 3, 0, out)
+    assert fans.detach(fan, 1) and apply(fan, READY, 2, 0, 0, out) == 3
+    assert fans.detach(fan, 0) and apply(fan, READY, 2, 0, 0, out) == 3, "its view, until that is used up"
+    apply(fan, RELEASE, 2, 3, 0, out)
+    assert apply(fan, READY, 2, 0, 0, out) == 1
+
+
 def test_without_consumers_the_producer_runs_free() -> None:
     fan, out = fans.create(RECORD, 4, APART), column([0] * 8)
     for k in range(3):
