@@ -22,6 +22,7 @@ FULL = "test_table.py::test_full_is_an_outcome_and_a_removal_makes_room_again"
 RING = "test_ring.py::test_a_ring_behaves_as_a_bounded_deque"
 FAN = "test_fan.py::test_a_fan_behaves_as_one_list_with_many_readers"
 BEHIND = "test_fan.py::test_those_behind_a_dead_consumer_fall_back_on_whom_it_waited_for"
+BETWEEN = "test_fan.py::test_a_consumer_that_attaches_while_the_producer_looks_is_not_overwritten"
 CROWD = "test_crowd.py::test_a_crowd_behaves_as_one_list_of_claims"
 MERGE = "test_merge.py::test_the_earliest_head_comes_first_and_turns_are_kept"
 BELL = "test_wait.py::test_a_bell_rings_only_for_somebody_and_once"
@@ -66,6 +67,9 @@ MUTANTS = (
     Mutant("fan", "wanted = min(sequence, load_acquire(cells, CURSOR))", "wanted = sequence", FAN),
     Mutant("fan", "fan.cells[CURSOR] + count)", "fan.cells[CURSOR] + 1)", FAN),
     Mutant("fan", "            cells[FULL] += 1\n", "            pass\n", FAN),
+    # What the producer saw is believed though somebody came back meanwhile, or is written too late for them to see.
+    Mutant("fan", "if fetch_add(cells, ATTACHES, 0) == attaches:", "if fetch_add(cells, ATTACHES, 0) >= 0:", BETWEEN),
+    Mutant("fan", "    fetch_add(cells, ATTACHES, 1)\n", "", BETWEEN),
     # A batch without its first slot; a claim beyond the gate; a hole that is nobody's, filled twice, or looks valid.
     Mutant("crowd", "first + count - 1, first - 1, -1", "first + count - 1, first, -1", CROWD),
     Mutant("crowd", "FULL, 1)\n                return NONE", "FULL, 1)", CROWD),

@@ -1,7 +1,9 @@
 """The fan against lists and a dict of everything ever published, then between threads that race."""
 
+import functools
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loops import column, loop
 
+from ultra.hot import JIT
 from ultra.hot import fan as fans
 from ultra.hot.atomics import pause
 from ultra.wire import NONE, RECORD
@@ -196,6 +199,49 @@ def test_two_views_of_one_buffer_are_one_fan() -> None:
             apply(there, RELEASE, k, 3, 0, out)
             assert out[:3].tolist() == [10 * lap, 10 * lap + 1, 10 * lap + 2]
         fans.check(here)
+
+
+def stop_before(patch: pytest.MonkeyPatch, moment: int, inner: Callable[[], None]) -> list[None]:
+    """Run `inner` before the ordered access number `moment`; the list grows by one at each access."""
+    steps: list[None] = []
+
+    def stopped(access: Callable[..., Any], *words: Any) -> Any:
+        steps.append(None)
+        if len(steps) == moment + 1:
+            inner()
+        return access(*words)
+
+    for name in ("load_acquire", "store_release", "fetch_add", "compare_and_set"):
+        patch.setattr(fans, name, functools.partial(stopped, getattr(fans, name)))
+    return steps
+
+
+def fill(fan: Any, out: Any) -> None:
+    """As a producer does: all there is room for."""
+    apply(fan, PUBLISH, 0, max(apply(fan, ROOM, 0, 4, 0, out), 0), 4, out)
+
+
+@pytest.mark.skipif(JIT, reason="only in plain Python can one act come between two steps of another")
+@pytest.mark.parametrize("looks_first", [True, False])
+def test_a_consumer_that_attaches_while_the_producer_looks_is_not_overwritten(
+    monkeypatch: pytest.MonkeyPatch, looks_first: bool
+) -> None:
+    """Either is stopped before each of its ordered accesses in turn, while the other runs from end to end."""
+    for moment in range(20):
+        fan, out = fans.create(RECORD, 4, APART[:2]), column([0] * 8)
+        apply(fan, PUBLISH, 0, 4, 0, out)
+        assert apply(fan, READY, 0, 0, 0, out) == 4
+        apply(fan, RELEASE, 0, 4, 0, out)
+        fans.detach(fan, 1)
+        acts = functools.partial(fill, fan, out), functools.partial(fans.attach, fan, 1, 0)
+        outer, inner = acts if looks_first else acts[::-1]
+        with monkeypatch.context() as patch:
+            steps = stop_before(patch, moment, inner)
+            outer()
+        fans.check(fan)
+        if len(steps) <= moment:
+            break
+    assert moment > 3, "there was nothing to come between"
 
 
 PATIENCE = 1_000  # spins before a thread goes back to Python and lets others have the core
