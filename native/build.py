@@ -16,6 +16,9 @@ void ultra_fence(void);
 int64_t ultra_fetch_add(int64_t *cell, int64_t value);
 int32_t ultra_compare_and_set(int64_t *cell, int64_t expected, int64_t desired);
 void ultra_pause(void);
+void ultra_sleep(const int64_t *cell, int64_t seen, int64_t timeout_ns);
+int32_t ultra_fence_others(void);
+int32_t ultra_accept_fences(void);
 uint32_t ultra_crc32c(uint32_t crc, const uint8_t *data, size_t length);
 uint32_t ultra_crc32c_table(uint32_t crc, const uint8_t *data, size_t length);
 """)

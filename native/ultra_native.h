@@ -9,9 +9,14 @@
 #ifndef ULTRA_NATIVE_H
 #define ULTRA_NATIVE_H
 
+#include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 /* C because: Python has no load that orders later ones. Pairs with the other side's store_release: what was written
  * before that store is visible after this load. */
@@ -43,6 +48,27 @@ static void ultra_pause(void) {
 #elif defined(__aarch64__)
     __asm__ __volatile__("yield");
 #endif
+}
+
+/* ---- Sleep. The other half is ultra/hot/wait.py. ---- */
+
+/* C because: Python has no futex. Sleeps while the low half of the cell is that of `seen`, at most `timeout_ns`; may
+ * return early. Not FUTEX_PRIVATE: the cell is shared with other processes. */
+static void ultra_sleep(const int64_t *cell, int64_t seen, int64_t timeout_ns) {
+    struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    const uint32_t *half = (const uint32_t *)cell + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+    syscall(SYS_futex, half, FUTEX_WAIT, (uint32_t)seen, &timeout, NULL, 0);
+}
+
+/* C because: Python has no membarrier. A full fence on every core that now runs a process which has signed up for it,
+ * so that those need none of their own. Returns 0, or -1 where the kernel has none. */
+static int32_t ultra_fence_others(void) {
+    return (int32_t)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+}
+
+/* C because: as above. Signs this process up for the fences that others ask for; 0, or -1. */
+static int32_t ultra_accept_fences(void) {
+    return (int32_t)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
 }
 
 /* ---- CRC32C (Castagnoli, reflected polynomial 0x82F63B78). Check value: "123456789" gives 0xE3069283. ----

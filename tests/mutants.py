@@ -20,6 +20,12 @@ POOL = "test_pool.py::test_a_pool_behaves_as_a_stack_of_free_slots"
 TABLE = "test_table.py::test_a_table_behaves_as_a_dict"
 FULL = "test_table.py::test_full_is_an_outcome_and_a_removal_makes_room_again"
 RING = "test_ring.py::test_a_ring_behaves_as_a_bounded_deque"
+FAN = "test_fan.py::test_a_fan_behaves_as_one_list_with_many_readers"
+BEHIND = "test_fan.py::test_those_behind_a_dead_consumer_fall_back_on_whom_it_waited_for"
+BETWEEN = "test_fan.py::test_a_consumer_that_attaches_while_the_producer_looks_is_not_overwritten"
+CROWD = "test_crowd.py::test_a_crowd_behaves_as_one_list_of_claims"
+MERGE = "test_merge.py::test_the_earliest_head_comes_first_and_turns_are_kept"
+BELL = "test_wait.py::test_a_bell_rings_only_for_somebody_and_once"
 ORDERS = "test_orders.py::test_orders_behave_as_a_dict_of_states"
 SAMPLE = "test_histogram.py::test_a_percentile_is_at_most_a_thirty_second_above_the_sorted_sample"
 RATE = "test_risk.py::test_no_second_holds_more_orders_than_the_rate"
@@ -45,8 +51,37 @@ MUTANTS = (
     Mutant("table", ">= ((row - gap) & (size - 1)):", "> ((row - gap) & (size - 1)):", TABLE),
     Mutant("table", "elif cells[USED] * 2 >= size:", "elif cells[USED] * 2 > size:", FULL),
     # A stale gate is believed; a batch is published as one record.
-    Mutant("ring", "if free < wanted:", "if free < 0:", RING),
+    Mutant("ring", "if free < wanted:\n        cells[GATE", "if free < 0:\n        cells[GATE", RING),
     Mutant("ring", "ring.cells[CURSOR] + count)", "ring.cells[CURSOR] + 1)", RING),
+    Mutant("ring", "            cells[FULL] += 1\n", "            pass\n", RING),
+    # A gate that is not the slowest; a dead consumer that is waited for, or whose own upstream is forgotten with it;
+    # one that comes back too far behind, or ahead.
+    Mutant("fan", "        _look(cells)\n", "        pass\n", FAN),
+    Mutant(
+        "fan", "least = min(least, load_acquire(cells, GATE + k * STRIDE))", "least = cells[GATE + k * STRIDE]", FAN
+    ),
+    Mutant("fan", "if least <= known:", "if least <= known + 1:", FAN),
+    Mutant("fan", "upstream = mask & cells[UPSTREAM + k]", "upstream = cells[UPSTREAM + k]", FAN),
+    Mutant("fan", "cells[UPSTREAM + k] |= cells[UPSTREAM + other]", "pass", BEHIND),
+    Mutant("fan", "granted = max(wanted, load_acquire(cells, GATE_SEEN))", "granted = wanted", FAN),
+    Mutant("fan", "wanted = min(sequence, load_acquire(cells, CURSOR))", "wanted = sequence", FAN),
+    Mutant("fan", "fan.cells[CURSOR] + count)", "fan.cells[CURSOR] + 1)", FAN),
+    Mutant("fan", "            cells[FULL] += 1\n", "            pass\n", FAN),
+    # What the producer saw is believed though somebody came back meanwhile, or is written too late for them to see.
+    Mutant("fan", "if fetch_add(cells, ATTACHES, 0) == attaches:", "if fetch_add(cells, ATTACHES, 0) >= 0:", BETWEEN),
+    Mutant("fan", "    fetch_add(cells, ATTACHES, 1)\n", "", BETWEEN),
+    # A batch without its first slot; a claim beyond the gate; a hole that is nobody's, filled twice, or looks valid.
+    Mutant("crowd", "first + count - 1, first - 1, -1", "first + count - 1, first, -1", CROWD),
+    Mutant("crowd", "FULL, 1)\n                return NONE", "FULL, 1)", CROWD),
+    Mutant("crowd", "cells[own + COUNT] = count", "cells[own + COUNT] = 1", CROWD),
+    Mutant("crowd", "or held >= sequence + 1:", "or held > sequence + 1:", CROWD),
+    Mutant("crowd", "    crowd.slots[slot].kind = 0\n", "", CROWD),
+    # A tie that the later ring wins; a turn that always begins with the first.
+    Mutant("merge", "ts < least:", "ts <= least:", MERGE),
+    Mutant("merge", "k = (last + step) % len(inputs)", "k = step % len(inputs)", MERGE),
+    # A mark that is left behind costs a system call a record; without the count the sleeper misses the bell.
+    Mutant("wait", "    store_release(cells, RING_SLEEPERS, 0)\n", "", BELL),
+    Mutant("wait", "    fetch_add(cells, RING_BELL, 1)\n", "", BELL),
     # A fill that overtakes its acceptance; a fill that says too much; what is open when an order ends.
     Mutant("orders", "(SENT, ON_FILL, LIVE)", "(SENT, ON_FILL, SENT)", ORDERS),
     Mutant("orders", "if qty > row.qty - row.filled:", "if qty > row.qty:", ORDERS),

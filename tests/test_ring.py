@@ -45,13 +45,15 @@ STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 8)), min_size=40, m
 
 @given(st.sampled_from((1, 2, 4, 8)), STEPS)
 def test_a_ring_behaves_as_a_bounded_deque(capacity: int, steps: list[tuple[int, int]]) -> None:
-    ring, twin, published, released = rings.create(RECORD, capacity), deque[int](), 0, 0
+    ring, twin, published, released, full = rings.create(RECORD, capacity), deque[int](), 0, 0, 0
     out = np.zeros(8, np.int64)
     for what, count in steps:
         free = capacity - len(twin)
         if what == PUBLISH:
             # As a producer does: no more than it was told there is room for.
-            count = min(count, apply(ring, ROOM, count, 0, out))
+            found = apply(ring, ROOM, count, 0, out)
+            full += found < count
+            count = min(count, found)
             apply(ring, PUBLISH, count, published, out)
             twin.extend(range(published, published + count))
             published += count
@@ -63,16 +65,18 @@ def test_a_ring_behaves_as_a_bounded_deque(capacity: int, steps: list[tuple[int,
         elif what == ROOM:
             found = apply(ring, ROOM, count, 0, out)
             assert found == free if found < count else found <= free
+            full += found < count
         elif what == READY:
             assert 0 <= apply(ring, READY, 0, 0, out) <= len(twin)
             assert (apply(ring, READY, 0, 0, out) > 0) == bool(twin)
         elif what == CLAIM:
             assert apply(ring, CLAIM, 0, 0, out) == (published % capacity if free else NONE)
+            full += not free
         else:
             assert apply(ring, POLL, 0, 0, out) == (released % capacity if twin else NONE)
         rings.check(ring)
-        cells = (ring.cells[rings.CURSOR], ring.cells[rings.GATE])
-        assert cells == (published, released)
+        cells = (ring.cells[rings.CURSOR], ring.cells[rings.GATE], ring.cells[rings.FULL])
+        assert cells == (published, released, full)
 
 
 def test_what_was_claimed_is_not_seen_before_it_is_published() -> None:

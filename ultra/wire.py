@@ -96,12 +96,40 @@ REQUEST: Final = np.dtype(
 
 assert RECORD.itemsize == REQUEST.itemsize == 64, "a record is one cache line"
 
-# Cells of a ring in shared memory (ultra.hot.ring), as indices of int64. Each sequence is two cache lines from
-# the next: the adjacent-line prefetcher would couple neighbours.
+# Cells of a ring in shared memory, as indices of int64. Each sequence is two cache lines from the next: the
+# adjacent-line prefetcher would couple neighbours. These mean the same in all three forms of ring.
 RING_LINE: Final = 16
-RING_CURSOR: Final = 0
+RING_CURSOR: Final = 0  # how many slots were published; in a crowd, claimed
+RING_SLEEPERS: Final = 8  # a cache line that nobody writes while nobody sleeps: 1 = someone may (ultra.hot.wait)
+RING_BELL: Final = 9  # how often sleepers were woken; what they sleep on
+RING_PROMPT: Final = 10  # 1 = whoever publishes also wakes, at once (ultra.cold.native.promise)
+RING_FULL: Final = RING_LINE + 1  # how often the producer asked for more slots than were free
+RING_FORM: Final = RING_LINE + 2  # one of these three
+ONE_TO_ONE: Final = 0
+FAN: Final = 1
+CROWD: Final = 2
+RING_CAPACITY: Final = RING_LINE + 3  # slots, of a fan or a crowd
+# Of a ring from one to one (ultra.hot.ring).
 RING_GATE: Final = 2 * RING_LINE
 RING_CELLS: Final = 8 * RING_LINE
+# Of a ring from one to many (ultra.hot.fan).
+FAN_CONSUMERS_MAX: Final = 8
+FAN_ATTACHES: Final = RING_LINE + 4  # how often a consumer was attached after the start
+FAN_ATTACHED: Final = 2 * RING_LINE  # bit k: consumer k holds the producer back
+FAN_DETACHES: Final = 2 * RING_LINE + 1  # how often one was detached
+FAN_CONSUMERS: Final = 2 * RING_LINE + 2  # how many there are, attached or not
+FAN_UPSTREAM: Final = 3 * RING_LINE  # + k: bits of all consumers before k, directly or through others
+FAN_DEPENDS: Final = 3 * RING_LINE + 8  # + k: bits of those it was told to wait for
+FAN_GATE: Final = 4 * RING_LINE
+FAN_STRIDE: Final = 2 * RING_LINE  # from the gate of one consumer to that of the next
+FAN_CELLS: Final = FAN_GATE + FAN_CONSUMERS_MAX * FAN_STRIDE
+# Of a ring from many to one (ultra.hot.crowd); its gate is RING_GATE.
+CROWD_PRODUCERS_MAX: Final = 8
+CROWD_FILLED: Final = RING_LINE + 4  # how many holes were filled for producers that died
+CROWD_PRODUCER: Final = 4 * RING_LINE  # + p * RING_LINE: what belongs to producer p
+CROWD_CLAIM: Final = 1  # from there: first sequence of its last claim
+CROWD_COUNT: Final = 2  # from there: how many it claimed
+CROWD_CELLS: Final = CROWD_PRODUCER + CROWD_PRODUCERS_MAX * RING_LINE
 # What the engine and the journal tell each other in the free cells of their ring.
 JOURNAL_PROCESSED: Final = 4 * RING_LINE  # every input below this sequence was processed: level `memory`
 JOURNAL_DURABLE: Final = 5 * RING_LINE  # every input below this sequence is recoverable from disk: level `local`

@@ -1,4 +1,4 @@
-"""What cold code needs of `native/`: ordered access to cells shared with another process, and CRC32C.
+"""What cold code needs of `native/`: ordered access to cells shared with another process, sleep, and CRC32C.
 
 With the compiled part these are the C functions. Without it, on x86-64 only, Python's aligned 8-byte load or
 store is one machine instruction, and that processor keeps loads in order and stores in order, which is all
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import functools
 import platform
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from ..wire import RING_BELL, RING_PROMPT, RING_SLEEPERS
 from . import PURE
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 CELL_BYTES: Final = 8
+SLEEP_BOUND_NS: Final = 1_000_000
 FIX: Final = "install gcc and the Python headers, unset ULTRA_PURE, then 'make build'"
 
 
@@ -94,6 +97,14 @@ class Cells:
         self._need_native("compare_and_set")
         return bool(_lib.ultra_compare_and_set(self._cells + index, expected, desired))
 
+    def sleep(self, index: int, seen: int, timeout_ns: int) -> None:
+        """Sleep until woken, at most `timeout_ns`; not at all if the cell no longer holds `seen`. May end early."""
+        self._check(index)
+        if NATIVE:
+            _lib.ultra_sleep(self._cells + index, seen, timeout_ns)
+        elif self._cells[index] == seen:
+            time.sleep(timeout_ns / 1e9)
+
     def release(self) -> None:
         """Let the buffer go, so that its owner can close it. Every access after this is an IndexError."""
         if self._length == 0:
@@ -123,6 +134,45 @@ def fence() -> None:
     """Nothing after this is read before what stands before it: between a copy and the look whether it still holds."""
     if NATIVE:
         _lib.ultra_fence()
+
+
+class Bell:
+    """What a cold consumer sleeps on while its ring is empty, or a cold producer while it is full.
+
+    `cells` are those of the ring, of any form; `wakers` is how many processes publish or give back what is waited for.
+    Known bad case: with fewer promises than that, or without membarrier, a sleep ends after SLEEP_BOUND_NS, whatever
+    was asked for; `bounded` counts them."""
+
+    def __init__(self, cells: Cells, wakers: int = 1) -> None:
+        self._cells = cells
+        self._wakers = wakers
+        self.bounded = 0
+
+    def wait(self, ready: Callable[[], bool], timeout_ns: int) -> bool:
+        """Sleep once, until woken and at most `timeout_ns`, unless `ready()`; returns what it says then."""
+        if ready():
+            return True
+        heard = self._cells.load_acquire(RING_BELL)
+        self._cells.store_release(RING_SLEEPERS, 1)
+        # Between the mark and the last look: whoever publishes after this fence sees the mark.
+        fenced = NATIVE and _lib.ultra_fence_others() == 0
+        if ready():
+            return True
+        if not fenced or self._cells.load_acquire(RING_PROMPT) < self._wakers:
+            timeout_ns = min(timeout_ns, SLEEP_BOUND_NS)
+            self.bounded += 1
+        self._cells.sleep(RING_BELL, heard, timeout_ns)
+        return ready()
+
+
+def promise(cells: Cells) -> bool:
+    """Say that this process calls `wait.wake` after all it publishes in this ring, and gives back.
+
+    False where the kernel has no membarrier; then sleepers wake by themselves."""
+    if not NATIVE or _lib.ultra_accept_fences() != 0:
+        return False
+    cells.fetch_add(RING_PROMPT, 1)
+    return True
 
 
 def crc32c(data: Buffer, crc: int = 0) -> int:

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..wire import RING_CELLS, RING_CURSOR, RING_GATE, RING_LINE
+from ..wire import RING_CELLS, RING_CURSOR, RING_FULL, RING_GATE, RING_LINE
 from . import hot, memory
 from .atomics import Cells, load_acquire, store_release
 
 CURSOR, GATE_SEEN, GATE, CURSOR_SEEN = RING_CURSOR, RING_LINE, RING_GATE, 3 * RING_LINE
+FULL = RING_FULL
 CELLS = RING_CELLS  # the other half is free for the owners of the ring
 
 
@@ -45,12 +46,16 @@ def over(buffer: Any, dtype: Any, capacity: int) -> Ring:
 
 @hot
 def room(ring: Ring, wanted: int = 1) -> int:
-    """How many slots can be claimed now; looks at the consumer's gate only when `wanted` are not known to be free."""
+    """How many slots can be claimed now; looks at the consumer's gate only when `wanted` are not known to be free.
+
+    Below `wanted` it was full for this caller, which is counted in FULL."""
     cells = ring.cells
     free = len(ring.slots) - (cells[CURSOR] - cells[GATE_SEEN])
     if free < wanted:
         cells[GATE_SEEN] = load_acquire(cells, GATE)
         free = len(ring.slots) - (cells[CURSOR] - cells[GATE_SEEN])
+        if free < wanted:
+            cells[FULL] += 1
     return free
 
 
