@@ -23,7 +23,7 @@ LARGE = {"engine.order_live_max": 1 << 20, "engine.level_page_max": 1 << 18, "en
 
 def machine(sizes, every):
     config = load(None, {**sizes, "engine.latency_sample_every": every, "engine.checkpoint_records": 10**9})
-    made = assembly.assemble(config, strategy.load(IMBALANCE), rings.create(RECORD, 1 << 20))
+    made = assembly.assemble(config, strategy.load(IMBALANCE), [rings.create(RECORD, 1 << 20)])
     assembly.compile_loop(made)
     assembly.introduce(made)
     return made

@@ -30,6 +30,9 @@ ORDERS = "test_orders.py::test_orders_behave_as_a_dict_of_states"
 SAMPLE = "test_histogram.py::test_a_percentile_is_at_most_a_thirty_second_above_the_sorted_sample"
 RATE = "test_risk.py::test_no_second_holds_more_orders_than_the_rate"
 BOUNDARY = "test_risk.py::test_the_market_decides_just_at_the_boundary"
+LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
+REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
+GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 MUTANTS = (
@@ -94,4 +97,11 @@ MUTANTS = (
     Mutant("risk", "if bps <= 0 or abs", "if abs", UNSET),
     Mutant("risk", "        risk.recent[SLICES + k] = 0\n", "", RATE),
     Mutant("risk", "if risk.recent[k] > oldest:", "if risk.recent[k] > oldest + 1:", RATE),
+    # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
+    # ring too many; a request leaves one record early, or when only one journal has its cause.
+    Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
+    Mutant("apart", "fans.STRIDE] - waiting", "fans.STRIDE]", LOCKSTEP),
+    Mutant("apart", "count = min(waiting, cells[SKIP])", "count = waiting", REBORN),
+    Mutant("inline", "if cause >= load_acquire(", "if cause > load_acquire(", GATED),
+    Mutant("inline", "return cells[MIRRORED] == 0 or cause", "return cells[MIRRORED] >= 0 or cause", GATED),
 )

@@ -68,7 +68,7 @@ def test_defaults_are_those_of_the_manual() -> None:
 
 
 def test_units_stand_at_the_end_of_every_number() -> None:
-    units = ("_max", "_records", "_bytes", "_ns", "_bps", "_per_s", "_every", "core")
+    units = ("_max", "_records", "_bytes", "_ns", "_ms", "_bps", "_per_s", "_every", "_priority", "core")
     assert [key for key in INTEGERS if not key.endswith(units)] == []
 
 
@@ -326,6 +326,10 @@ def values(key: str) -> st.SearchStrategy[Any]:
         kinds["array of symbols"]: st.lists(SYMBOLS, unique=True, max_size=5),
         kinds["name string"]: st.from_regex(r"[A-Za-z0-9_-]{0,64}", fullmatch=True),
         "journal.market_data": st.sampled_from(["reference", "full"]),
+        "journal.durability": st.sampled_from(["async", "gated"]),
+        "journal.mirror": st.from_regex(r"[ -~]{0,80}", fullmatch=True),
+        "host.preset": st.sampled_from(["inline", "pipeline", "diamond"]),
+        "host.wait": st.sampled_from(["yield", "spin"]),
         "risk.instrument": st.dictionaries(SYMBOLS, st.fixed_dictionaries({}, optional=PER_SYMBOL), max_size=3),
         "strategy.parameters": st.dictionaries(NAMES, NUMBERS, max_size=5),
     }.get(key, st.booleans())

@@ -150,15 +150,15 @@ def test_a_run_whose_journal_has_no_room_stops_with_one_clear_error(day: Path, t
 
     def limit(_: dict[str, int]) -> None:
         """Once the journal has begun: no byte of a file beyond this."""
-        assert run._tap._process is not None
+        assert run._drive._taps[0]._process is not None
         begun = folder / "segment-000000.ulj"
         until(lambda: limited or (begun.exists() and through(folder) > 0), "the first inputs are on disk")
-        limited.append(resource.prlimit(run._tap._process.pid, resource.RLIMIT_FSIZE, (300_000, 300_000)))
+        limited.append(resource.prlimit(run._drive._taps[0]._process.pid, resource.RLIMIT_FSIZE, (300_000, 300_000)))
 
     run = live.Live(load(None, keys), strategy.load(IMBALANCE), day, folder, progress=limit)
     with pytest.raises(JournalError, match=r"File too large; on disk up to input [1-9]"):
         run.play()
-    durable, found = run._tap.durable, journaled(folder)
+    durable, found = run._drive.durable, journaled(folder)
     assert (found["sequence"] == range(len(found))).all()
     assert 0 < durable <= len(found) == through(folder) < 300_000 // 64
     again = replayed(folder)

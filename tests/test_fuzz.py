@@ -57,7 +57,9 @@ class Rig:
         )
         feed, commands, journal = (rings.create(RECORD, size) for size in (ring, 16, 4096))
         self.guards: list[Any] = []
-        run = inline.create(engine, paper.create(instruments, 8, 256, 0), feed, commands, journal)
+        run = inline.create(
+            engine, paper.create(instruments, 8, 256, 0), feed, commands, journal, rings.create(RECORD, 1)
+        )
         self.run: inline.Run = self.fenced(run)
         self.decoder: itch.Decoder = self.fenced(itch.create(instruments, [], selective=False))
         self.run.cells[inline.JOURNAL_ALL] = 1

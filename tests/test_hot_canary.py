@@ -126,7 +126,7 @@ def run_the_loop() -> list[str]:
         state=strategy.states(loaded, 1),
         params=strategy.parameters(loaded, {}),
     )
-    run = inline.create(engine, paper.create(1, 8, 128, 0), *(rings.create(RECORD, 8) for _ in range(3)))
+    run = inline.create(engine, paper.create(1, 8, 128, 0), *(rings.create(RECORD, 8) for _ in range(4)))
     pump = inline.build(loaded.hooks, loaded.fingerprint)
     pump(run, itch.create(1, [], selective=False), np.zeros(8, np.uint8), 0, 0)
     assert run.cells[inline.STOPPED_FOR] == inline.NEED_BYTES

@@ -20,7 +20,8 @@ from runs import journaled, through, until
 
 from ultra import config
 from ultra.cold import journal as journals
-from ultra.cold import live, segment
+from ultra.cold import segment
+from ultra.cold import tap as taps
 from ultra.cold.segment import MARK, META, RECORDS, JournalError
 from ultra.hot import memory
 from ultra.hot import ring as rings
@@ -171,7 +172,7 @@ def test_a_folder_that_holds_a_journal_is_refused_and_left_as_it_is(tmp_path: Pa
     with pytest.raises(JournalError, match="holds a journal already"):
         journals.Journal(bench.folder, segment_bytes=4096)
     with pytest.raises(JournalError, match="holds a journal already"):
-        live.Tap(config.load(None), bench.folder)
+        taps.Tap(config.load(None), bench.folder)
     assert {path.name: path.read_bytes() for path in bench.folder.iterdir()} == before
 
 
@@ -183,7 +184,7 @@ class Process:
 
     def __init__(self, folder: Path, ring_records: int = 1024) -> None:
         keys = {"journal.ring_records": ring_records, "journal.batch_record_max": 64, "journal.segment_bytes": 1 << 20}
-        self.folder, self.tap = folder, live.Tap(config.load(None, keys), folder)
+        self.folder, self.tap = folder, taps.Tap(config.load(None, keys), folder)
         self.tap.start(ABOUT)
         assert self.tap._process is not None
         self.child = self.tap._process
@@ -284,7 +285,7 @@ def test_a_journal_that_is_killed_or_can_not_begin_is_noticed(process: Process, 
     with pytest.raises(JournalError, match="its process ended with code -9"):
         process.tap.check()
     (tmp_path / "file").touch()
-    tap = live.Tap(config.load(None), tmp_path / "file")
+    tap = taps.Tap(config.load(None), tmp_path / "file")
     tap.start(ABOUT)
     with pytest.raises(JournalError, match=os.strerror(errno.EEXIST)):
         tap.close()

@@ -36,7 +36,8 @@ def run(tree: Path, profile: str, *tests: str) -> str:
 
 
 def fate(tree: Path, mutant: Mutant) -> str:
-    path = copy_tree(tree) / "ultra" / "hot" / f"{mutant.file}.py"
+    ultra = copy_tree(tree) / "ultra"
+    path = next(path for path in (ultra / "hot" / f"{mutant.file}.py", ultra / f"{mutant.file}.py") if path.exists())
     text = path.read_text()
     if text.count(mutant.old) != 1:
         return "the mutant is out of date: its old text is not there exactly once"

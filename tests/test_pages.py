@@ -16,7 +16,8 @@ import pytest
 from runs import environment
 
 from ultra import config
-from ultra.cold import live, pages, shared
+from ultra.cold import pages, shared
+from ultra.cold import tap as taps
 from ultra.cold.pages import GIANT_BYTES, HUGE_BYTES, Backing
 from ultra.cold.shared import NoRoomError
 from ultra.wire import RECORD
@@ -98,7 +99,7 @@ def test_a_run_without_room_for_a_name_runs_without_one(
     monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ULTRA_SHM_DIR", str(folder / "nowhere"))
-    tap = live.Tap(config.load(None, {"journal.ring_records": 4096}), tmp_path / "journal")
+    tap = taps.Tap(config.load(None, {"journal.ring_records": 4096}), tmp_path / "journal")
     assert tap.segment.header.name == "" and tap.segment.path is None
     (note,) = tap.segment.notes
     assert "can't be written" in note and "nobody can watch it" in note

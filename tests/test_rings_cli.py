@@ -15,7 +15,7 @@ import pytest
 from runs import command, environment, market, ran, run_words, ultra, ultra_apart, until
 
 from ultra import cli, config
-from ultra.cold import live, shared
+from ultra.cold import shared, tap
 from ultra.hot import ring as rings
 from ultra.wire import ADD, ASK, CANCEL_ORDER, EXECUTE, NONE, RECORD, REQUEST
 
@@ -238,11 +238,11 @@ def test_a_run_without_a_place_for_its_name_runs_without_one(
 
 def test_two_runs_of_one_process_have_two_names(tmp_path: Path) -> None:
     settings = config.load(None, {"journal.ring_records": 4096})
-    taps = [live.Tap(settings, tmp_path / str(number)) for number in range(2)]
+    taps = [tap.Tap(settings, tmp_path / str(number)) for number in range(2)]
     names = {one.name() for one in shared.found()}
     assert len(names) == 2 and all(name.startswith(f"run-{os.getpid()}-") for name in names)
-    for tap in taps:
-        tap.abandon()
+    for one in taps:
+        one.abandon()
     assert shared.found() == []
 
 

@@ -199,7 +199,7 @@ def test_wrong_words_end_with_2_and_say_what_to_write(short: Path, tmp_path: Pat
         (run_words(tmp_path / "away.itch50", journal), "away.itch50"),
         (run_words(short, journal, risk__colar_bps=3), "did you mean risk.collar_bps?"),
         (run_words(short, journal, strategy__parameters__edge=0.7), "edge = 0.7: must be 0.0 to 0.5"),
-        ([*run_words(short, journal), "--pace", "fast"], "wanted max, or a factor"),
+        ([*run_words(short, journal), "--pace", "fast"], "wanted max, a factor"),
         (run_words(short, journal, engine__core=1023), "not a core we may use"),
     ):
         found = ultra(*given)

@@ -78,7 +78,7 @@ class Rig:
 
     def __init__(self, spec: type | str, parameters: dict[str, Any]) -> None:
         keys = {**SMALL, "engine.prefault": False, "engine.timer_ns": 5_000_000, "strategy.parameters": parameters}
-        self.machine = assembly.assemble(config.load(None, keys), load(spec), rings.create(RECORD, 1 << 14))
+        self.machine = assembly.assemble(config.load(None, keys), load(spec), [rings.create(RECORD, 1 << 14)])
         self.dice = random.Random(5)
         self.markets = [Market(self.dice, 1, "AAA"), Market(self.dice, 2, "BBB")]
         self.ts = START_NS

@@ -24,7 +24,7 @@ FUNCTION_LINES_MAX = 60
 FLOOR = ("ultra.wire", "ultra.cache", "ultra.rules", "ultra.config")
 PATH = ("ultra.wire", "ultra.cache", "ultra.hot", "ultra.math")
 EDGE = (*FLOOR, *PATH, "ultra.strategy")
-BESIDE = (*EDGE, "ultra.inline", "ultra.venues", "ultra.strategies")
+BESIDE = (*EDGE, "ultra.inline", "ultra.apart", "ultra.venues", "ultra.strategies")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/wire.py": (),
@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/math.py": PATH,
     "ultra/strategy.py": (*FLOOR, *PATH),
     "ultra/inline.py": (*EDGE, "ultra.venues"),
+    "ultra/apart.py": (*EDGE, "ultra.venues", "ultra.inline"),
     "ultra/venues": (*EDGE, "ultra.venues"),
     "ultra/strategies": (*EDGE, "ultra.strategies"),
     "ultra/lab": (*BESIDE, "ultra.lab"),

@@ -1,7 +1,8 @@
 """The command line: each command parses its words, calls one function, and turns known failures into one clear line.
 
 Exit codes: 0 done; 1 done, and the answer is no (a replay that differs); 2 wrong words or configuration; 3 the input is
-damaged (what came before the damage was processed); 4 the journal could not be written or read.
+damaged (what came before the damage was processed); 4 the journal could not be written or read;
+5 a process of the run is gone and can't come back (what was journaled is kept).
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 from . import __version__
 from .config import Config, ConfigError, assignment, load
 
-DONE, NO, USAGE, DAMAGED, JOURNAL = 0, 1, 2, 3, 4
+DONE, NO, USAGE, DAMAGED, JOURNAL, LOST = range(6)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +43,8 @@ def _code_of(error: Exception) -> int:
     """Exit code of a failure that has a clear message; -1 for a bug, which shows its trace."""
     codes = {
         "StrategyError": USAGE, "RunError": USAGE, "SourceError": DAMAGED, "JournalError": JOURNAL,
-        "ReplayError": JOURNAL, "NativeMissingError": USAGE, "SharedError": USAGE, "NoRoomError": USAGE,
+        "ReplayError": JOURNAL, "HostError": LOST, "NativeMissingError": USAGE, "SharedError": USAGE,
+        "NoRoomError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -99,7 +101,14 @@ def _add_run(commands: Any) -> None:
         "--strategy", required=True, metavar="SPEC", help="package.module:Class or path/to/file.py:Class"
     )
     parser.add_argument("--instrument", action="append", default=[], metavar="SYMBOL", help="only these (repeatable)")
-    parser.add_argument("--pace", default="max", metavar="max|1x|10x", help="how fast time passes (default max)")
+    parser.add_argument(
+        "--pace", default="max", metavar="max|10x|N/s", help="how fast time passes, or messages a second (default max)"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=["inline", "pipeline", "diamond"],
+        help="which processes it is (default inline)",
+    )
     parser.add_argument("--date", default=None, metavar="YYYY-MM-DD", help="day of the session, New York")
     parser.add_argument("--journal", type=Path, metavar="DIR", help="folder of the journal (default runs/TIME)")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="also write the run as a page with charts")
@@ -128,6 +137,8 @@ def _load_config(given: argparse.Namespace) -> Config:
         overrides["feed.instruments"] = given.instrument
     if getattr(given, "date", None):
         overrides["feed.date"] = given.date
+    if getattr(given, "preset", None):
+        overrides["host.preset"] = given.preset
     if getattr(given, "session", None):
         overrides["engine.session"] = given.session
     return load(given.config, overrides)
@@ -141,26 +152,31 @@ def _run(given: argparse.Namespace) -> int:
     _show_compiling()
     folder = given.journal or Path("runs") / time.strftime("%Y%m%dT%H%M%S")
     progress = session.progress_line if given.progress or sys.stderr.isatty() else None
-    summary, outcome = session.run(
+    ran = session.run(
         config, given.itch, given.strategy, folder, pace=_pace(given.pace), progress=progress, started=started
     )
+    summary = ran.summary
     if given.report:
-        session.write_report(given.report, summary, outcome)
+        session.write_report(given.report, ran)
         summary["report"] = str(given.report)
     print(json.dumps(summary) if given.json else session.as_text(summary))
-    return session.damage(outcome)
+    return session.damage(ran)
 
 
-def _pace(text: str) -> float:
+def _pace(text: str) -> Any:
+    from .cold.live import AT_ONCE, Pace
+
     if text == "max":
-        return 0.0
+        return AT_ONCE
     try:
-        value = float(text.removesuffix("x"))
+        if text.endswith("/s") and 1 <= int(text.removesuffix("/s")) <= 10**8:
+            return Pace(per_s=int(text.removesuffix("/s")))
+        if 0 < float(text.removesuffix("x")) < 1e9:
+            return Pace(factor=float(text.removesuffix("x")))
     except ValueError:
-        value = 0.0
-    if value <= 0:
-        raise ConfigError("command line", (f"--pace {text}: wanted max, or a factor as 1x or 10x",))
-    return value
+        pass
+    wanted = "wanted max, a factor as 1x or 10x, or an open loop as 100000/s"
+    raise ConfigError("command line", (f"--pace {text}: {wanted}",))
 
 
 def _add_book(commands: Any) -> None:

@@ -138,6 +138,43 @@ class Journal:
         default=True, metadata=rules.switch("fdatasync every batch; without it a power cut loses records")
     )
     batch_record_max: int = field(default=4096, metadata=rules.whole(1, 1 << 20, "records synced at once"))
+    mirror: str = field(default="", metadata=rules.folder("a second journal, on another disk say, written beside it"))
+    durability: str = field(
+        default="async",
+        metadata=rules.choice(("async", "gated"), "send requests at once, or only when their cause is on disk"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Which parts of a run are processes of their own, on which cores, and what happens when one dies."""
+
+    preset: str = field(
+        default="inline",
+        metadata=rules.choice(
+            ("inline", "pipeline", "diamond"),
+            "one thread beside the journal, or feed | engine | venue, or these with a mirrored journal",
+        ),
+    )
+    wait: str = field(
+        default="yield",
+        metadata=rules.choice(("yield", "spin"), "what a loop does with nothing to do; spin wants a core for each"),
+    )
+    feed_core: int = field(default=-1, metadata=rules.whole(0, 1023, "core of the feed", also=(-1, "not pinned")))
+    venue_core: int = field(default=-1, metadata=rules.whole(0, 1023, "core of the venue", also=(-1, "not pinned")))
+    fifo_priority: int = field(
+        default=0,
+        metadata=rules.whole(1, 98, "SCHED_FIFO priority of the hot processes", also=(0, "none")),
+    )
+    fan_ring_records: int = field(
+        default=16_384, metadata=rules.whole(64, 1 << 24, "ring from the feed to engine and venue", power=True)
+    )
+    stall_ms: int = field(
+        default=100, metadata=rules.whole(20, 60_000, "a stage that runs this long without turning is stuck")
+    )
+    feed_restart_max: int = field(
+        default=3, metadata=rules.whole(0, 1000, "times that a dead feed is started again where it was")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +208,7 @@ class Config:
     risk: Risk = field(default_factory=Risk)
     venue: Venue = field(default_factory=Venue)
     journal: Journal = field(default_factory=Journal)
+    host: Host = field(default_factory=Host)
     feed: Feed = field(default_factory=Feed)
     strategy: Strategy = field(default_factory=Strategy)
 

@@ -3,6 +3,9 @@
 This is where the one sequence is made: a market record, the venue's replies to what it caused, timers and commands
 get their numbers in the order in which the engine sees them. Nothing reaches the engine that is not numbered, and
 nothing is numbered that the journal's ring has no room for: then the loop stops and says so, and no record is lost.
+A request leaves for the venue when its time has come and, if the output is gated, its cause is on disk.
+
+`ultra.apart` puts the feed and the venue into processes of their own: other `Parts`, the same loop, the same sequence.
 """
 
 from collections.abc import Callable
@@ -17,21 +20,27 @@ from .hot import entry, hot, memory
 from .hot import histogram as histograms
 from .hot import ring as rings
 from .hot import table as tables
-from .hot.atomics import Cells, store_release
+from .hot.atomics import Cells, load_acquire, store_release
 from .hot.clock import ticks
+from .hot.wait import idle
 from .venues import itch, paper
-from .wire import JOURNAL_PROCESSED, MARKET_LAST, NONE, RECORD, REPLACE, TIMER
+from .wire import JOURNAL_DURABLE, JOURNAL_PROCESSED, MARKET_LAST, NONE, RECORD, REPLACE, SOURCE, TIMER
 
 # What `pump` stopped for.
-NEED_BYTES, JOURNAL_FULL, CHECKPOINT_DUE, PACED, NEED_RECORDS = range(5)
+NEED_BYTES, JOURNAL_FULL, CHECKPOINT_DUE, PACED, NEED_RECORDS, GATED, UNSETTLED = range(7)
 
 # Cells of a run.
 NEXT, CHECKPOINT_AT, PACE_UNTIL, TIMER_NS, TIMER_AT, SAMPLE_EVERY, SAMPLE_IN, JOURNAL_ALL = range(8)
 MARKET_RECORDS, STOPPED_FOR, ENDED, REPLAYING, UNTIL = range(8, 13)
-CELLS = 16
+# Requests wait until their cause is on disk; a second journal is kept; turns of waiting before the loop gives up, and
+# how many of them spin; open loop: the tick at which record 0 is due, and 2^16 times the ticks between two records.
+GATE_OUTPUT, MIRRORED, PATIENCE, SPINS, DUE_FROM, DUE_STEP = range(13, 19)
+CELLS = 24
+WAITS_MAX = 1 << 14  # turns of waiting in one call, however short each wait was
 NEVER = 1 << 62
+QUIET_GAP_NS = 60_000_000_000  # longer silences of a recording are skipped when it is paced
 # Where an input came from.
-NOWHERE, FEED, REPLY, COMMAND, NOTE = range(5)
+NOWHERE, FEED, REPLY, COMMAND, NOTE, VENUE = range(6)
 # More live orders than this don't fit in a core's cache: warm what the next messages need.
 PREFETCH_FROM = 1 << 14
 AHEAD_FIRST, AHEAD_SECOND, AHEAD_THIRD = 24, 16, 8
@@ -41,49 +50,92 @@ class Run(NamedTuple):
     """One run: the engine, its venue, and the rings between them."""
 
     engine: engines.Engine
-    venue: paper.Paper
+    venue: Any  # paper.Paper, or what stands for it here (`ultra.apart.Venue`): `replies`, and `cells` with LATENCY_NS
     feed: rings.Ring  # RECORD: decoded, not yet numbered
     commands: rings.Ring  # RECORD: from the operator; in a replay, from the journal and numbered
     journal: rings.Ring  # RECORD: numbered inputs on their way to the journal, in shared memory
+    mirror: rings.Ring  # the same to a second journal, when there is one
     note: Any  # RECORD[1], for records made here
     service: histograms.Histogram  # ticks from taking a record to the end of the engine's step
+    late: histograms.Histogram  # open loop: ticks from the moment a record was due to the end of the engine's step
     curve: curves.Curve
     cells: Cells
 
 
+class Parts(NamedTuple):
+    """What differs between arrangements of the same loop, as hot functions."""
+
+    decode: Callable[..., int]  # (decoder, buffer, at, stop, feed) -> at: fill the feed ring, which is empty
+    advance: Callable[..., None]  # (run, now): let requests whose time has come take effect
+    observe: Callable[..., None]  # (run, record): a market record happened to our resting orders
+    settled: Callable[..., bool]  # (run): both of these have their answers in the replies ring
+
+
 def create(
-    engine: engines.Engine, venue: paper.Paper, feed: rings.Ring, commands: rings.Ring, journal: rings.Ring
+    engine: engines.Engine, venue: Any, feed: rings.Ring, commands: rings.Ring, journal: rings.Ring, mirror: rings.Ring
 ) -> Run:
     """A run that has not begun: no checkpoint, no pace, no timer, every record's service time taken."""
     cells = np.zeros(CELLS, np.int64)
     cells[CHECKPOINT_AT] = cells[PACE_UNTIL] = cells[UNTIL] = NEVER
     cells[SAMPLE_EVERY] = 1
     note = memory.zeros(1, RECORD)
-    return Run(engine, venue, feed, commands, journal, note, histograms.create(), curves.create(), cells)
+    service, late = histograms.create(), histograms.create()
+    return Run(engine, venue, feed, commands, journal, mirror, note, service, late, curves.create(), cells)
 
 
-def build(hooks: engines.Hooks, key: str) -> Callable[..., int]:
+@hot
+def advance_here(run: Run, now: int) -> None:
+    """The paper venue of this thread."""
+    paper.advance(run.venue, run.engine.book, run.engine.output, now)
+
+
+@hot
+def observe_here(run: Run, record: Any) -> None:
+    """The same."""
+    paper.observe(run.venue, record)
+
+
+@hot
+def settled_here(run: Run) -> bool:
+    """Its answers are there when it returns."""
+    return True
+
+
+INLINE = Parts(itch.decode_some, advance_here, observe_here, settled_here)
+
+
+def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[..., int]:
     """Bind a strategy into the loop. `key` is its fingerprint, under which the machine code is kept."""
     step = engines.build(hooks)
+    decode, advance, observe, settled = parts
 
     @entry(key=key)
-    def pump(run: Run, decoder: itch.Decoder, buffer: Any, start: int, stop: int) -> int:
+    def pump(run: Run, decoder: Any, buffer: Any, start: int, stop: int) -> int:
         """Decode and handle `buffer[start:stop]`; returns the offset reached, and why in cells[STOPPED_FOR]."""
-        cells, at, source = run.cells, start, np.int64(NOWHERE)
+        cells, at, source, turns, waited = run.cells, start, np.int64(NOWHERE), 0, 0
         while True:
-            if rings.ready(run.feed) == 0:
-                at = itch.decode_some(decoder, buffer, at, stop, run.feed)
-            source = next_source(run)
+            if not settled(run):
+                source = -1 - np.int64(UNSETTLED)
+            else:
+                if rings.ready(run.feed) == 0:
+                    at = decode(decoder, buffer, at, stop, run.feed)
+                source = next_source(run)
             if source < NOWHERE:
-                break
-            if source == NOWHERE:
+                if turns >= cells[PATIENCE] or waited >= WAITS_MAX or not waits(source):
+                    break
+                waited += 1
+                turns = idle(turns, cells[SPINS])
+                continue
+            turns = 0
+            if source == VENUE:
+                advance(run, head_ts(run))
                 continue
             record = head(run, source)
             record.sequence = cells[NEXT]
             if cells[REPLAYING] == 0 and not keep(run, record):
                 if source == NOTE:
                     cells[TIMER_AT] = record.ts_event  # due again when there is room
-                source = -np.int64(JOURNAL_FULL) - 1
+                source = -1 - np.int64(JOURNAL_FULL)
                 break
             timed = timing(cells, source)
             before = ticks() if timed else 0
@@ -91,8 +143,10 @@ def build(hooks: engines.Hooks, key: str) -> Callable[..., int]:
             if timed:
                 histograms.record(run.service, ticks() - before)
             done(run, record, source)
+            if source == FEED and cells[REPLAYING] == 0 and record.kind <= REPLACE and engines.applied(run.engine):
+                observe(run, record)
         cells[STOPPED_FOR] = -source - 1
-        store_release(run.journal.cells, JOURNAL_PROCESSED, cells[NEXT])
+        processed(run)
         return at
 
     return pump
@@ -129,7 +183,10 @@ def next_source(run: Run) -> int:
         return REPLY
     now = NEVER
     if rings.ready(run.feed) > 0:
-        now = run.feed.slots[rings.polled(run.feed, 0)].ts_event
+        first = run.feed.slots[rings.polled(run.feed, 0)]
+        if first.kind == SOURCE:
+            return FEED  # about the file, not the market: as if it had come as a command
+        now = first.ts_event
     elif cells[ENDED] == 0:
         return -1 - NEED_BYTES
     if now > cells[PACE_UNTIL] and cells[ENDED] == 0:
@@ -138,11 +195,59 @@ def next_source(run: Run) -> int:
         return -1 - CHECKPOINT_DUE
     if cells[TIMER_NS] > 0 and timer_due(run, now):
         return NOTE
-    if rings.ready(run.engine.output) > 0:
-        paper.advance(run.venue, run.engine.book, run.engine.output, now)
-        if rings.ready(run.venue.replies) > 0:
-            return REPLY
-    return FEED if rings.ready(run.feed) > 0 else -1 - NEED_BYTES
+    if output_waits(run.engine.output) and request_ts(run) + run.venue.cells[paper.LATENCY_NS] <= now:
+        return VENUE if cells[GATE_OUTPUT] == 0 or covered(run) else -1 - GATED
+    if rings.ready(run.feed) == 0:
+        return -1 - NEED_BYTES
+    return FEED if cells[DUE_STEP] == 0 or ticks() >= due_tick(cells) else NOWHERE
+
+
+@hot
+def waits(source: int) -> bool:
+    """Whether what the loop would stop for may come by itself."""
+    return source == -1 - NEED_BYTES or source == -1 - UNSETTLED
+
+
+@hot
+def head_ts(run: Run) -> int:
+    """Time of the next market record, NEVER when there is none."""
+    return run.feed.slots[rings.polled(run.feed, 0)].ts_event if rings.ready(run.feed) > 0 else NEVER
+
+
+@hot
+def output_waits(output: rings.Ring) -> bool:
+    """Whether a request is still on its way. Looks at the gate, which the venue may move in another process."""
+    return output.cells[rings.CURSOR] != load_acquire(output.cells, rings.GATE)
+
+
+@hot
+def request_ts(run: Run) -> int:
+    """When the oldest request on its way was decided."""
+    output = run.engine.output
+    return output.slots[rings.polled(output, 0)].ts_event
+
+
+@hot
+def covered(run: Run) -> bool:
+    """Whether what caused the oldest request is on disk: in both journals, if there are two."""
+    output, cells = run.engine.output, run.cells
+    cause = output.slots[rings.polled(output, 0)].sequence
+    if cause >= load_acquire(run.journal.cells, JOURNAL_DURABLE):
+        return False
+    return cells[MIRRORED] == 0 or cause < load_acquire(run.mirror.cells, JOURNAL_DURABLE)
+
+
+@hot
+def processed(run: Run) -> None:
+    """Tell the journals how far the engine is."""
+    store_release(run.journal.cells, JOURNAL_PROCESSED, run.cells[NEXT])
+    store_release(run.mirror.cells, JOURNAL_PROCESSED, run.cells[NEXT])
+
+
+@hot
+def due_tick(cells: Cells) -> int:
+    """Open loop: when the next market record is due."""
+    return cells[DUE_FROM] + (cells[MARKET_RECORDS] * cells[DUE_STEP] >> 16)
 
 
 @hot
@@ -191,11 +296,16 @@ def keep(run: Run, record: Any) -> bool:
     """Hand a numbered input to the journal. False, and nothing done, when the journal's ring is full."""
     cells = run.cells
     if record.kind > MARKET_LAST or cells[JOURNAL_ALL] != 0:
-        slot = rings.claim(run.journal)
-        if slot < 0:
+        slot, other = rings.claim(run.journal), np.int64(0)
+        if cells[MIRRORED] != 0:
+            other = rings.claim(run.mirror)
+        if slot < 0 or other < 0:
             return False
         run.journal.slots[slot] = record
         rings.publish(run.journal, 1)
+        if cells[MIRRORED] != 0:
+            run.mirror.slots[other] = record
+            rings.publish(run.mirror, 1)
     return True
 
 
@@ -213,13 +323,14 @@ def timing(cells: Cells, source: int) -> bool:
 
 @hot
 def done(run: Run, record: Any, source: int) -> None:
-    """The engine has seen it: give the slot back; our resting orders and the curve see market records too."""
+    """The engine has seen it: give the slot back; the curve sees market records too."""
     cells = run.cells
     cells[NEXT] += 1
     if source == FEED:
-        cells[MARKET_RECORDS] += 1
-        if cells[REPLAYING] == 0 and engines.applied(run.engine):
-            paper.observe(run.venue, record)
+        if record.kind <= MARKET_LAST:
+            if cells[DUE_STEP] != 0:
+                histograms.record(run.late, ticks() - due_tick(cells))
+            cells[MARKET_RECORDS] += 1
         if curves.due(run.curve):
             known = run.engine.cells[engines.INSTRUMENTS]
             curves.sample(run.curve, record.ts_event, run.engine.market, known)

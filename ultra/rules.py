@@ -122,6 +122,15 @@ def word(doc: str) -> dict[str, Rule]:
     return {"rule": Rule("name string", "up to 64 letters, digits, - and _", doc, accepts)}
 
 
+def folder(doc: str) -> dict[str, Rule]:
+    """A path of printable ASCII, or none."""
+
+    def accepts(value: object) -> bool:
+        return isinstance(value, str) and re.fullmatch(r"[ -~]{0,4000}", value) is not None
+
+    return {"rule": Rule("path string", 'printable ASCII, "" = none', doc, accepts)}
+
+
 def money(high: str, doc: str) -> dict[str, Rule]:
     """An exact amount >= 0. The pattern comes first: Decimal itself takes 1e6, 1_000, NaN, other digits."""
 

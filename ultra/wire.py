@@ -136,6 +136,36 @@ JOURNAL_DURABLE: Final = 5 * RING_LINE  # every input below this sequence is rec
 JOURNAL_CLOSE: Final = 6 * RING_LINE  # 1: write what is left and end
 JOURNAL_FAILED: Final = 7 * RING_LINE  # errno of the write or sync that failed; nothing is written after it
 
+# Cells of a control block, which the processes of one run share: who is how far, and what the engine asks the venue.
+LINK_ASK: Final = 0  # number of the engine's last question; the two behind it say what it is
+LINK_ASK_AT: Final = 1  # the venue must have seen every record of the feed below this
+LINK_ASK_NOW: Final = 2  # and let requests due at this time take effect; NONE = no request
+LINK_ANSWER: Final = 2 * RING_LINE  # number of the question that the venue answered last
+LINK_DONE: Final = 4 * RING_LINE  # the venue may see every record of the feed below this
+CONTROL_STOP: Final = 6 * RING_LINE  # 1 = drain: no more of the feed, answer what is under way, end
+CONTROL_ABORT: Final = 6 * RING_LINE + 1  # 1 = end at once: a stage that can't come back is gone
+CONTROL_GO: Final = 6 * RING_LINE + 2  # 1 = every stage is ready: begin
+CONTROL_BEGUN: Final = 6 * RING_LINE + 3  # open loop: the tick at which the first record is due
+CONTROL_STEP: Final = 6 * RING_LINE + 4  # open loop: 2^16 times the ticks between two records
+CONTROL_FROM_NS: Final = 6 * RING_LINE + 5  # when the feed began, by the clock that all processes share (monotonic)
+CONTROL_FEED_END: Final = 7 * RING_LINE  # 1 + how many records the feed has; 0 while it is not known
+CONTROL_DECODER: Final = 8 * RING_LINE  # 16 cells of the decoder's, at its end
+CONTROL_STAGE: Final = 10 * RING_LINE  # + k * CONTROL_STRIDE: what stage k says of itself
+CONTROL_STRIDE: Final = 2 * RING_LINE
+CONTROL_STAGES_MAX: Final = 8
+STAGE_STATE: Final = 0  # from there: one of the states below
+STAGE_PID: Final = 1
+STAGE_BEAT: Final = 2  # grows while the stage's loop turns
+STAGE_AT: Final = 3  # how many records it is through with
+CONTROL_CELLS: Final = CONTROL_STAGE + CONTROL_STAGES_MAX * CONTROL_STRIDE
+# States of a stage, in order.
+STARTING: Final = 0
+READY: Final = 1
+RUNNING: Final = 2
+BUSY: Final = 3  # running, but at something long: the loop does not turn meanwhile
+DONE: Final = 4
+FAILED: Final = 5
+
 KIND_NAMES: Final = {
     ADD: "add", EXECUTE: "execute", CANCEL: "cancel", DELETE: "delete", REPLACE: "replace", TRADE: "trade",
     STATUS: "status", INSTRUMENT: "instrument", ACCEPTED: "accepted", FILL: "fill", CANCELLED: "cancelled",

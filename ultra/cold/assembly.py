@@ -8,20 +8,22 @@ import datetime
 import hashlib
 import struct
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numba.core.errors import NumbaError
 
-from .. import inline, strategy
+from .. import apart, inline, strategy
 from ..config import Config
 from ..hot import book as books
 from ..hot import engine as engines
+from ..hot import fan as fans
 from ..hot import memory
 from ..hot import pool as pools
 from ..hot import ring as rings
 from ..hot import risk as risks
+from ..hot.atomics import Cells
 from ..venues import itch, paper
 from ..wire import LIMIT, NONE, PARAMETER, RECORD, symbol_to_int
 
@@ -35,11 +37,23 @@ class Machine(NamedTuple):
     loaded: strategy.Loaded
     run: inline.Run
     decoder: itch.Decoder
+    intake: Any  # what the loop decodes with: the decoder, or the way to the feed's process
     pump: Callable[..., int]
 
 
-def assemble(config: Config, loaded: strategy.Loaded, journal: rings.Ring) -> Machine:
-    """Take the memory, and compile the loop (or find it in the cache)."""
+class Apart(NamedTuple):
+    """The ends of an engine whose feed and venue are other processes."""
+
+    feed: fans.Fan
+    link: Cells
+    requests: rings.Ring
+    replies: rings.Ring
+
+
+def assemble(
+    config: Config, loaded: strategy.Loaded, journals: Sequence[rings.Ring], ends: Apart | None = None
+) -> Machine:
+    """Take the memory, and compile the loop (or find it in the cache). One journal's ring, or two."""
     sizes = config.engine
     instruments = sizes.instrument_max
     book = books.create(instruments, sizes.order_live_max, sizes.level_page_max)
@@ -51,31 +65,54 @@ def assemble(config: Config, loaded: strategy.Loaded, journal: rings.Ring) -> Ma
         state=strategy.states(loaded, instruments),
         params=strategy.parameters(loaded, dict(config.strategy.parameters)),
     )
-    venue = paper.create(instruments, sizes.own_order_max, sizes.reply_ring_records, config.venue.latency_ns)
+    venue: Any = paper.create(instruments, sizes.own_order_max, sizes.reply_ring_records, config.venue.latency_ns)
+    if ends is not None:
+        engine = engine._replace(output=ends.requests)
+        venue = apart.Venue(ends.feed, ends.link, ends.replies, venue.cells)
     run = inline.create(
         engine,
         venue,
         rings.create(RECORD, sizes.feed_ring_records),
         rings.create(RECORD, COMMAND_RECORDS),
-        journal,
+        journals[0],
+        journals[1] if len(journals) > 1 else rings.create(RECORD, 1),
     )
     run.cells[inline.TIMER_NS] = sizes.timer_ns
     run.cells[inline.CHECKPOINT_AT] = sizes.checkpoint_records
     run.cells[inline.SAMPLE_EVERY] = sizes.latency_sample_every
     run.cells[inline.JOURNAL_ALL] = config.journal.market_data == "full"
+    run.cells[inline.MIRRORED] = len(journals) > 1
+    run.cells[inline.GATE_OUTPUT] = config.journal.durability == "gated"
     if sizes.prefault:
         prefault(run)
+    decoder = decoder_of(config)
+    if ends is None:
+        return Machine(config, loaded, run, decoder, decoder, inline.build(loaded.hooks, loaded.fingerprint))
+    run.cells[inline.PATIENCE], run.cells[inline.SPINS] = waiting(config)
+    pump = inline.build(loaded.hooks, loaded.fingerprint + "-apart", apart.APART)
+    return Machine(config, loaded, run, decoder, venue, pump)
+
+
+def decoder_of(config: Config) -> itch.Decoder:
+    """A decoder that knows the instruments of the configuration."""
     known = [symbol_to_int(symbol) for symbol in known_symbols(config)]
-    decoder = itch.create(
-        instruments, known, selective=bool(config.feed.instruments), ts_base=midnight_ns(config.feed.date)
+    return itch.create(
+        config.engine.instrument_max,
+        known,
+        selective=bool(config.feed.instruments),
+        ts_base=midnight_ns(config.feed.date),
     )
-    return Machine(config, loaded, run, decoder, inline.build(loaded.hooks, loaded.fingerprint))
+
+
+def waiting(config: Config) -> tuple[int, int]:
+    """Turns of waiting after which a loop looks after itself, and how many of them spin before it yields the core."""
+    return (100_000, 100_000) if config.host.wait == "spin" else (300, 200)
 
 
 def compile_loop(machine: Machine) -> None:
     """Compile the loop, or load what was compiled. StrategyError when the strategy is not code for the hot path."""
     try:
-        machine.pump(machine.run, machine.decoder, np.zeros(8, np.uint8), 0, 0)
+        machine.pump(machine.run, machine.intake, np.zeros(8, np.uint8), 0, 0)
     except KeyError as error:
         raise strategy.StrategyError(
             f"{machine.loaded.spec} names the field {error}, which neither it nor `event` nor `market` has"

@@ -19,7 +19,6 @@ import secrets
 import select
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -34,13 +33,13 @@ from ..wire import (
     RING_GATE,
 )
 from . import segment, shared
-from .native import Cells, crc32c
+from .native import Bell, Cells, crc32c
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 ZERO_AHEAD_BYTES: Final = 4 << 20
-IDLE_S: Final = 0.0005
+IDLE_NS: Final = 500_000
 
 
 class Journal:
@@ -138,6 +137,11 @@ class Tap:
         """Tell the engine that nothing more is written, and why."""
         self.cells.store_release(JOURNAL_FAILED, error.errno or 5)
 
+    def behind(self, journal: Journal) -> bool:
+        """Whether there is something to write."""
+        load = self.cells.load_acquire
+        return load(RING_CURSOR) > load(RING_GATE) or load(JOURNAL_PROCESSED) > journal.through
+
     def move(self, journal: Journal, batch_max: int) -> bool:
         """Write what has come as frames; False when nothing had. Slots are given back once written."""
         # First how far the engine is, then its records: whatever it counts as processed is then in the ring.
@@ -171,7 +175,11 @@ def run(memory: Buffer, capacity: int, journal: Journal, batch_max: int, meta: d
     try:
         journal.append(segment.META, 0, 0, 0, json.dumps(meta).encode())
         journal.sync()
-        alive = True
+        alive, bell = True, Bell(tap.cells)
+
+        def waiting() -> bool:
+            return tap.behind(journal)
+
         while True:
             closing = not alive or tap.cells.load_acquire(JOURNAL_CLOSE) != 0
             if tap.move(journal, batch_max):
@@ -180,7 +188,8 @@ def run(memory: Buffer, capacity: int, journal: Journal, batch_max: int, meta: d
             elif closing:
                 break
             else:
-                time.sleep(IDLE_S)
+                # Nothing promises to wake us, but an engine whose output is gated does, and then waits for us.
+                bell.wait(waiting, IDLE_NS)
             alive = alive and _is_open(pipe)
         journal.close()
     except OSError as error:

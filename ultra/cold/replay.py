@@ -67,7 +67,7 @@ class Replay:
                 "that ran, or replay with --force to see where it differs"
             )
         self._source = source_path or Path(str(meta["source"]))
-        self._machine = assembly.assemble(config, loaded, rings.create(RECORD, 16))
+        self._machine = assembly.assemble(config, loaded, [rings.create(RECORD, 16)])
         self._run = self._machine.run
         self._hashes: dict[int, str] = {}
         self._blocks: Iterator[source.Block] = iter(())

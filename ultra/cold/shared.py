@@ -28,7 +28,18 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from ..wire import RING_CELLS, RING_CURSOR, RING_GATE
+from ..wire import (
+    CONTROL_CELLS,
+    CONTROL_FEED_END,
+    FAN_ATTACHED,
+    FAN_CELLS,
+    FAN_CONSUMERS_MAX,
+    FAN_GATE,
+    FAN_STRIDE,
+    RING_CELLS,
+    RING_CURSOR,
+    RING_GATE,
+)
 from . import pages
 from .pages import Backing
 
@@ -59,9 +70,17 @@ class Kind(NamedTuple):
     cells: int
     cursor: int  # published below this
     gates: tuple[int, ...]  # given back below this, by each consumer; below 0 there is none
+    attached: int = -1  # the cell with a bit for each consumer that counts; -1: all do
 
 
-KINDS: Final[dict[str, Kind]] = {"ring": Kind(RING_CELLS, RING_CURSOR, (RING_GATE,))}
+_FAN_GATES: Final = tuple(FAN_GATE + k * FAN_STRIDE for k in range(FAN_CONSUMERS_MAX))
+KINDS: Final[dict[str, Kind]] = {
+    "ring": Kind(RING_CELLS, RING_CURSOR, (RING_GATE,)),
+    "fan": Kind(
+        FAN_CELLS, RING_CURSOR, tuple(FAN_GATE + k * FAN_STRIDE for k in range(FAN_CONSUMERS_MAX)), FAN_ATTACHED
+    ),
+    "control": Kind(CONTROL_CELLS, CONTROL_FEED_END, ()),
+}
 
 
 class Header(NamedTuple):

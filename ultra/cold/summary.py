@@ -15,7 +15,7 @@ from ..hot import risk as risks
 from ..venues import itch, paper
 from ..wire import decimal, int_to_symbol
 from . import assembly
-from .live import Outcome
+from .drive import Outcome
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 _REPLY_ERRORS = (
@@ -48,6 +48,7 @@ def of_run(outcome: Outcome) -> dict[str, Any]:
         "wall_s": round(outcome.wall_s, 6),
         "startup_s": round(outcome.startup_s, 3),
         "service_ns": service_ns(run.service),
+        **({"late_ns": service_ns(run.late)} if histograms.count(run.late) else {}),
         "sample_every": outcome.machine.config.engine.latency_sample_every,
         "hiccup_ns": {key: outcome.hiccup[key] for key in ("p50", "p99", "max")},
         "pnl": {symbol: row["pnl"] for symbol, row in by_instrument(engine).items()},
@@ -57,7 +58,7 @@ def of_run(outcome: Outcome) -> dict[str, Any]:
 
 
 def service_ns(service: histograms.Histogram) -> dict[str, int]:
-    """Percentiles of the service time in ns."""
+    """Percentiles of a histogram of ticks, in ns."""
     ns_per_tick = clock.calibrate()
     found = {f"p{p:g}": round(histograms.percentile(service, p) * ns_per_tick) for p in PERCENTILES}
     return {
@@ -145,6 +146,7 @@ def as_text(summary: dict[str, Any]) -> str:
         f"{'engine, 1 in ' + str(summary['sample_every']):<24}"
         + "".join(f"{service[key]:>9,}" for key in ("p50", "p90", "p99", "p99.9"))
         + f"{service['max']:>12,}",
+        *late_line(summary),
         f"{'hiccup of this core':<24}{hiccup['p50']:>9,}{'':>9}{hiccup['p99']:>9,}{'':>9}{hiccup['max']:>12,}",
         "",
     ]
@@ -158,3 +160,12 @@ def as_text(summary: dict[str, Any]) -> str:
         f"decisions {summary['decision_hash']}",
     ]
     return "\n".join(lines)
+
+
+def late_line(summary: dict[str, Any]) -> list[str]:
+    """Of an open loop: from the moment a record was due to the end of the engine's step."""
+    late = summary.get("late_ns")
+    if late is None:
+        return []
+    cells = "".join(f"{late[key]:>9,}" for key in ("p50", "p90", "p99", "p99.9"))
+    return [f"{'due to done':<24}{cells}{late['max']:>12,}"]

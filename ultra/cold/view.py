@@ -63,7 +63,9 @@ class View:
     @property
     def gates(self) -> tuple[int, ...]:
         """For each consumer: every sequence below is given back."""
-        return tuple(gate for gate in map(self._cells.load_acquire, self._kind.gates) if gate >= 0)
+        attached = self._cells.load_acquire(self._kind.attached) if self._kind.attached >= 0 else -1
+        found = [self._cells.load_acquire(at) for k, at in enumerate(self._kind.gates) if attached >> k & 1]
+        return tuple(gate for gate in found if gate >= 0)
 
     @property
     def lag(self) -> tuple[int, ...]:

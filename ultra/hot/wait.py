@@ -20,7 +20,7 @@ from numba import types
 from numba.core import cgutils
 
 from ..wire import RING_BELL, RING_SLEEPERS
-from . import hot, rare
+from . import entry, hot, rare
 from .atomics import Cells, fetch_add, pause, store_release
 from .instruction import I32, I64, external, instruction, pointer
 
@@ -46,6 +46,12 @@ def wake(cells: Cells) -> None:
     keep_order()
     if cells[RING_SLEEPERS] != 0:
         _wake(cells)
+
+
+@entry
+def wake_now(cells: Cells) -> None:
+    """`wake` for code outside the hot path."""
+    wake(cells)
 
 
 @rare

@@ -44,11 +44,11 @@ def run(folder: Path, data: Path | None) -> int:
 def _job(title: str, path: Path, spec: str, date: str, folder: Path) -> bool:
     print(f"{title}: {spec}")
     config = load(None, {"feed.date": date, "engine.checkpoint_records": 250_000})
-    summary, outcome = session.run(config, path, spec, folder / "journal", started=time.perf_counter())
+    ran = session.run(config, path, spec, folder / "journal", started=time.perf_counter())
     page = folder / "report.html"
-    session.write_report(page, summary, outcome)
-    session.damage(outcome)
-    print(_indent(session.as_text(summary)))
+    session.write_report(page, ran)
+    session.damage(ran)
+    print(_indent(session.as_text(ran.summary)))
     found = session.replay(folder / "journal", None, False)
     print(_indent(f"replay    {session.replay_text(found).splitlines()[0]}"))
     print(_indent(f"again     ultra replay {folder / 'journal'}\npicture   {page}\n"))

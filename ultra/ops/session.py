@@ -4,20 +4,29 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import strategy
-from ..cold import assembly, live
+from ..cold import assembly, core, live
 from ..cold import replay as replays
 from ..cold import summary as summaries
-from ..cold.live import Outcome
 from ..config import Config
-from ..hot import curve as curves
 from ..hot import engine as engines
 from ..venues import flow, itch
 from . import report
 
 as_text = summaries.as_text
+
+
+class Ran(NamedTuple):
+    """What a run leaves behind, whichever processes it was."""
+
+    strategy: str
+    source: Path
+    session_date: str
+    summary: dict[str, Any]
+    curve: list[tuple[int, int, int]]  # ts, P&L in ticks x lots, gross position
+    histogram: list[tuple[int, int, int]]  # lowest ns, highest ns, count
 
 
 def run(
@@ -26,14 +35,22 @@ def run(
     spec: str,
     folder: Path,
     *,
-    pace: float = 0.0,
+    pace: live.Pace = live.AT_ONCE,
     progress: Callable[[dict[str, int]], None] | None = None,
     started: float = 0.0,
-) -> tuple[dict[str, Any], Outcome]:
-    """Run a strategy over a file; the summary and what it was made from."""
+) -> Ran:
+    """Run a strategy over a file, in one process or in several."""
     loaded = strategy.load(spec)
-    outcome = live.Live(config, loaded, path, folder, pace=pace, progress=progress, started=started).play()
-    return summaries.of_run(outcome), outcome
+    if config.host.preset == "inline":
+        outcome = live.Live(config, loaded, path, folder, pace=pace, progress=progress, started=started).play()
+        found = core.result(outcome)
+    else:
+        from ..cold import host
+
+        found = host.Host(config, strategy.absolute(spec), path, folder, pace=pace, progress=progress).play()
+    curve = [(ts, pnl, gross) for ts, pnl, gross in found["curve"]]
+    histogram = [(low, high, count) for low, high, count in found["histogram"]]
+    return Ran(loaded.spec, path, config.feed.date, found["summary"], curve, histogram)
 
 
 def progress_line(state: dict[str, int]) -> None:
@@ -47,36 +64,33 @@ def progress_line(state: dict[str, int]) -> None:
     )
 
 
-def damage(outcome: Outcome) -> int:
+def damage(ran: Ran) -> int:
     """Say what was wrong with the file; the exit code."""
-    lines = []
-    if outcome.source_error:
-        lines.append(outcome.source_error)
-    if outcome.truncated_at >= 0:
+    errors, lines = ran.summary["errors"], []
+    if "source" in errors:
+        lines.append(str(errors["source"]))
+    if "truncated_at" in errors:
         lines.append(
-            f"{outcome.source}: cut inside a message at offset {outcome.truncated_at}; "
-            "everything before it was processed"
+            f"{ran.source}: cut inside a message at offset {errors['truncated_at']}; everything before it was processed"
         )
     for line in lines:
         print(f"ultra: {line}", file=sys.stderr)
     return 3 if lines else 0
 
 
-def write_report(path: Path, summary: dict[str, Any], outcome: Outcome) -> None:
+def write_report(path: Path, ran: Ran) -> None:
     """The run as a self-contained page."""
-    curve = outcome.machine.run.curve
-    points = curve.points[: int(curve.cells[curves.COUNT])]
     tick = itch.TICK_E9 * itch.LOT_E9 / 1e18
     path.parent.mkdir(parents=True, exist_ok=True)
     report.write(
         path,
         report.RunReport(
-            strategy=outcome.machine.loaded.spec,
-            source=outcome.source.name,
-            session_date=outcome.machine.config.feed.date or "no date given",
-            summary=summary,
-            curve=[(int(p.ts), int(p.pnl) * tick, int(p.gross)) for p in points],
-            histogram=summaries.buckets_ns(outcome.machine.run.service),
+            strategy=ran.strategy,
+            source=ran.source.name,
+            session_date=ran.session_date or "no date given",
+            summary=ran.summary,
+            curve=[(ts, pnl * tick, gross) for ts, pnl, gross in ran.curve],
+            histogram=ran.histogram,
         ),
     )
 

@@ -4,21 +4,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from .. import cache, inline, strategy
+from .. import apart, cache, inline, strategy
 from ..cold import assembly
 from ..config import load
 from ..hot import book as books
-from ..hot import clock, door, hiccup
+from ..hot import clock, door, hiccup, memory
+from ..hot import fan as fans
 from ..hot import ring as rings
-from ..venues import flow, itch
-from ..wire import RECORD
+from ..venues import flow, itch, paper
+from ..wire import CONTROL_CELLS, RECORD, REQUEST
 
 EXAMPLES = ("ultra.strategies.imbalance:Imbalance", "ultra.strategies.maker:MarketMaker")
 BAR = 24
+SMALL = {"engine.instrument_max": 16, "engine.order_live_max": 1024, "engine.level_page_max": 16}
 
 
 def run(specs: Sequence[str]) -> int:
@@ -29,8 +32,11 @@ def run(specs: Sequence[str]) -> int:
         ("clock", lambda: (clock.calibrate(1), hiccup.measure(1))),
         ("books", _books),
         ("generator", _generator),
+        ("feed and venue", _stages),
     ]
-    steps += [(spec, lambda spec=spec: _engine(spec)) for spec in dict.fromkeys([*EXAMPLES, *specs])]  # type: ignore[misc]
+    for spec in dict.fromkeys([*EXAMPLES, *specs]):
+        steps.append((spec, partial(_engine, spec)))
+        steps.append((f"{spec}, apart", partial(_apart, spec)))
     begun = time.perf_counter()
     for done, (name, step) in enumerate(steps):
         _show(done, len(steps), name, time.perf_counter() - begun)
@@ -58,6 +64,21 @@ def _generator() -> None:
 
 
 def _engine(spec: str) -> None:
-    small = {"engine.instrument_max": 16, "engine.order_live_max": 1024, "engine.level_page_max": 16}
-    machine = assembly.assemble(load(None, small), strategy.load(spec), rings.create(RECORD, 64))
-    machine.pump(machine.run, machine.decoder, np.zeros(8, np.uint8), 0, 0)
+    machine = assembly.assemble(load(None, SMALL), strategy.load(spec), [rings.create(RECORD, 64)])
+    assembly.compile_loop(machine)
+
+
+def _apart(spec: str) -> None:
+    """The same with feed and venue in processes of their own."""
+    fan, link = fans.create(RECORD, 64, [(), ()]), np.zeros(CONTROL_CELLS, np.int64)
+    ends = assembly.Apart(fan, link, rings.create(REQUEST, 64), rings.create(RECORD, 128))
+    assembly.compile_loop(assembly.assemble(load(None, SMALL), strategy.load(spec), [rings.create(RECORD, 64)], ends))
+
+
+def _stages() -> None:
+    """Feed and venue, which know no strategy."""
+    fan, link, own = fans.create(RECORD, 64, [(), ()]), np.zeros(CONTROL_CELLS, np.int64), rings.create(RECORD, 64)
+    decoder, cells = itch.create(16, [], selective=False), np.zeros(apart.FEED_CELLS, np.int64)
+    apart.send(decoder, np.zeros(8, np.uint8), 0, 0, own, fan, cells, 0)
+    book, venue = books.create(16, 1 << 10, 16), paper.create(16, 16, 128, 0)
+    apart.serve(apart.Exchange(book, venue, fan, link, rings.create(REQUEST, 64), memory.zeros(1, RECORD)), 0, 0)

@@ -1,0 +1,108 @@
+"""The engine as a process: records from the fan, requests to the venue's process, its journals beside it.
+
+The same loop, journals and hashes as `live`; it starts its journals itself, so that they outlive it as they always do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .. import apart, inline, strategy
+from ..hot import curve as curves
+from ..hot import fan as fans
+from ..hot import ring as rings
+from ..wire import CONTROL_BEGUN, CONTROL_DECODER, CONTROL_FEED_END, CONTROL_FROM_NS, CONTROL_STEP
+from . import assembly
+from .drive import NOTHING, Drive, Outcome, describe, taps_of
+from .stage import Stage, process
+from .summary import buckets_ns, of_run
+
+
+class Core:
+    """The engine and its journals."""
+
+    def __init__(self) -> None:
+        self.stage = stage = Stage("engine")
+        config, spec = stage.config, stage.spec
+        source, folder = Path(str(spec["source"])), Path(str(spec["folder"]))
+        loaded = strategy.load(str(spec["strategy"]))
+        self._taps = taps_of(config, folder)
+        try:
+            ends = assembly.Apart(stage.fan(), stage.control.link, stage.requests(), stage.replies())
+            machine = assembly.assemble(config, loaded, [tap.ring for tap in self._taps], ends)
+            self.outcome = Outcome(machine, folder, source)
+            self.drive = Drive(machine, self._taps, self.outcome, self._turn, stage.busy)
+            assembly.compile_loop(machine)
+            self._fan = ends.feed
+            self.drive.begin(describe(config, loaded, source))
+        except BaseException:
+            for tap in self._taps:
+                tap.abandon()
+            raise
+
+    def play(self) -> None:
+        """Until the feed has ended and all is answered."""
+        drive, control, cells = self.drive, self.stage.control, self.drive.run.cells
+        try:
+            while not self._ended():
+                if control.get(CONTROL_BEGUN) and not cells[inline.DUE_STEP]:
+                    cells[inline.DUE_FROM] = control.get(CONTROL_BEGUN)
+                    cells[inline.DUE_STEP] = control.get(CONTROL_STEP)
+                drive.pump(NOTHING, 0, 0)
+            drive.finish()
+            self._time()
+            drive.machine.decoder.cells[:] = control.link[CONTROL_DECODER : CONTROL_DECODER + 16]
+            self.stage.busy()
+        except BaseException:
+            drive.abandon()
+            raise
+        drive.close()
+
+    def _time(self) -> None:
+        """From the feed's first byte to the last answer; the loop's own time would count its waiting."""
+        began_ns = self.stage.control.get(CONTROL_FROM_NS)
+        self.outcome.startup_s = began_ns / 1e9 - float(self.stage.spec["started"])
+        self.outcome.wall_s = self.outcome.loop_s = (time.monotonic_ns() - began_ns) / 1e9
+
+    def _ended(self) -> bool:
+        """The feed said how many records it has, and all of them are here and done."""
+        end = self.stage.control.get(CONTROL_FEED_END)
+        feed = self.drive.run.feed.cells
+        taken = int(self._fan.cells[fans.GATE + apart.ENGINE * fans.STRIDE])
+        return bool(end > 0 and taken == end - 1 and feed[rings.CURSOR] == feed[rings.GATE])
+
+    def _turn(self, drive: Drive) -> None:
+        self.stage.turn(int(drive.run.cells[inline.NEXT]))
+
+
+def result(outcome: Outcome) -> dict[str, Any]:
+    """What the host prints and draws: the summary, and what a report needs beside it."""
+    curve = outcome.machine.run.curve
+    points = curve.points[: int(curve.cells[curves.COUNT])]
+    return {
+        "summary": of_run(outcome),
+        "histogram": buckets_ns(outcome.machine.run.service),
+        "curve": [(int(point.ts), int(point.pnl), int(point.gross)) for point in points],
+    }
+
+
+def main() -> int:
+    """The program."""
+    try:
+        core = Core()
+    except strategy.StrategyError as error:
+        print(f"ultra: {error}", file=sys.stderr)
+        return 2
+    code = core.stage.work(core.stage.config.engine.core, core.play)
+    if code == 0:
+        print(json.dumps(result(core.outcome)))
+    return code
+
+
+def program() -> int:
+    """`main`, its failures in one line."""
+    return process(main)

@@ -1,0 +1,187 @@
+"""The engine's loop, driven: called again and again, and seen to in whatever it stops for.
+
+One engine, its one or two journals, and what a run leaves behind. Where the records come from is the caller's business:
+`live` decodes a file in this thread, a stage of `host` takes them from another process.
+"""
+
+import contextlib
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from .. import inline, strategy
+from ..config import Config
+from ..hot import engine as engines
+from ..hot import hiccup
+from ..wire import CHECKPOINT, END
+from . import assembly
+from .assembly import Machine
+from .tap import Tap
+
+HICCUP_MS: Final = 120
+NOTHING: Final = np.zeros(8, np.uint8)
+GATED_S: Final = 0.00005
+LOOK_RECORDS: Final = 1 << 16  # after so many the loop comes back, whatever it could still take
+
+
+class RunError(Exception):
+    """A run that can't go on: says what stopped it, how far it got, and what to do."""
+
+
+@dataclass
+class Outcome:
+    """What a run leaves behind, for the summary."""
+
+    machine: Machine
+    folder: Path
+    source: Path
+    stream_bytes: int = 0
+    wall_s: float = 0.0  # from the first byte to the last answer
+    loop_s: float = 0.0  # of it, inside the compiled loop
+    startup_s: float = 0.0
+    processed: int = 0
+    durable: int = 0
+    state_hash: str = ""
+    truncated_at: int = -1
+    source_error: str = ""
+    hiccup: dict[str, int] = field(default_factory=dict)
+    ring: str = ""  # name of the journal's ring while the run lasted, "" when it had none
+    notes: list[str] = field(default_factory=list)  # what was wished of its memory and not granted
+
+
+class Drive:
+    """A machine at work. `turn` is called whenever the loop comes back, `busy` before a state is hashed."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        taps: list[Tap],
+        outcome: Outcome,
+        turn: Callable[["Drive"], None] | None = None,
+        busy: Callable[[], None] | None = None,
+    ) -> None:
+        self.machine, self.run, self.outcome = machine, machine.run, outcome
+        self._taps, self._turn, self._busy = taps, turn, busy
+        self._checkpoint_at = int(self.run.cells[inline.CHECKPOINT_AT])
+        outcome.ring = taps[0].segment.header.name
+        outcome.notes += [note for tap in taps for note in tap.segment.notes]
+
+    def begin(self, about: dict[str, object]) -> None:
+        """Start the journals, and put the limits and parameters in."""
+        for tap in self._taps:
+            tap.start(about)
+        assembly.introduce(self.machine)
+        self.pump(NOTHING, 0, 0)
+
+    def pump(self, buffer: Any, start: int, stop: int) -> int:
+        """Call the loop until it has taken these bytes, seeing to whatever it stops for."""
+        machine, cells = self.machine, self.run.cells
+        at = start
+        while True:
+            cells[inline.CHECKPOINT_AT] = min(self._checkpoint_at, int(cells[inline.NEXT]) + LOOK_RECORDS)
+            begun = time.perf_counter()
+            at = machine.pump(self.run, machine.intake, buffer, at, stop)
+            self.outcome.loop_s += time.perf_counter() - begun
+            for tap in self._taps:
+                tap.check()
+            if self._turn is not None:
+                self._turn(self)
+            why = int(cells[inline.STOPPED_FOR])
+            if why in (inline.NEED_BYTES, inline.PACED):
+                return at
+            if why == inline.JOURNAL_FULL:
+                self._taps[0].wait_room()
+            elif why == inline.CHECKPOINT_DUE and int(cells[inline.NEXT]) >= self._checkpoint_at:
+                self._checkpoint(CHECKPOINT)
+            elif why == inline.GATED:
+                for tap in self._taps:
+                    tap.hurry()
+                time.sleep(GATED_S)
+
+    def _checkpoint(self, kind: int) -> str:
+        if self._busy is not None:
+            self._busy()
+        found = assembly.state_hash(self.run.engine)
+        first, second = assembly.hash_words(found)
+        now = int(self.run.engine.cells[engines.NOW])
+        assembly.command(self.run, kind=kind, ts_event=now, ts_recv=now, aux=first, order_id=second)
+        self._checkpoint_at = int(self.run.cells[inline.NEXT]) + self.machine.config.engine.checkpoint_records
+        return found
+
+    def finish(self) -> None:
+        """Nothing more comes: answer what is under way, then put the last hash in behind everything else."""
+        self.run.cells[inline.ENDED] = 1
+        self.pump(NOTHING, 0, 0)
+        self.outcome.state_hash = self._checkpoint(END)
+        self.pump(NOTHING, 0, 0)
+
+    def close(self) -> None:
+        """Wait until all is on disk, and note how the core behaved."""
+        for tap in self._taps:
+            tap.close()
+        self.outcome.processed, self.outcome.durable = int(self.run.cells[inline.NEXT]), self.durable
+        self.outcome.hiccup = hiccup.measure(HICCUP_MS, self.machine.config.engine.core)
+
+    def abandon(self) -> None:
+        """The journals write what they have, and end."""
+        for tap in self._taps:
+            tap.abandon()
+
+    @property
+    def durable(self) -> int:
+        """Every input below this sequence is on disk, in every journal."""
+        return min(tap.durable for tap in self._taps)
+
+
+def taps_of(config: Config, folder: Path) -> list[Tap]:
+    """The journal of a run, and its mirror if there is one."""
+    taps = [Tap(config, folder)]
+    if config.journal.mirror:
+        try:
+            taps.append(Tap(config, Path(config.journal.mirror), "mirror"))
+        except BaseException:
+            taps[0].abandon()
+            raise
+    return taps
+
+
+def check_core(core: int, key: str) -> None:
+    """RunError unless this process may use the core; -1 asks for none."""
+    allowed = os.sched_getaffinity(0)
+    if core >= 0 and core not in allowed:
+        raise RunError(f"{key} = {core}: not a core we may use ({sorted(allowed)})")
+
+
+@contextlib.contextmanager
+def quiet(core: int) -> Iterator[None]:
+    """Pinned, and without Python's garbage collector, while the engine runs."""
+    before = os.sched_getaffinity(0)
+    if core >= 0:
+        os.sched_setaffinity(0, {core})
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        os.sched_setaffinity(0, before)
+
+
+def describe(config: Config, loaded: strategy.Loaded, path: Path) -> dict[str, object]:
+    """What the journal says about its run: enough to rebuild it."""
+    return {
+        "format": 1,
+        "config": config.to_toml(),
+        "strategy": strategy.absolute(loaded.spec),
+        "strategy_fingerprint": loaded.fingerprint,
+        "source": str(path.resolve()),
+        "source_bytes": path.stat().st_size,
+    }

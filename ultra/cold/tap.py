@@ -1,0 +1,129 @@
+"""The engine's end of a journal: the shared ring, and the process on its other side, which the engine starts.
+
+The ring is memory of the engine's under a name, so others can watch it; the journal inherits it, and it outlives the
+engine there. A pipe tells the journal that the engine lives. When the journal fails or dies the engine hears of it at
+its next look, and stops: what it may still say is durable is what the ring says, no more.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Final
+
+from ..config import Config
+from ..hot import ring as rings
+from ..hot.wait import wake_now
+from ..wire import JOURNAL_CLOSE, JOURNAL_DURABLE, JOURNAL_FAILED, RECORD
+from . import shared
+from .pages import Backing
+from .segment import JournalError, refuse_used
+
+# Not `-m`: Python can't run a compiled module as a program.
+JOURNAL: Final = "from ultra.cold.journal import process; raise SystemExit(process())"
+_RUNS: Final = itertools.count()  # of this process; two may be under way
+
+
+class Tap:
+    """The journal process and our end of its ring."""
+
+    def __init__(self, config: Config, folder: Path, name: str = "journal") -> None:
+        refuse_used(folder)
+        self.folder = folder
+        self._config = config
+        self.segment = _segment(config, name)
+        self.ring = rings.over(self.segment.body, RECORD, config.journal.ring_records)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, meta: dict[str, object]) -> None:
+        """Start the journal's process. It need not be ready when the first record comes: the ring holds them."""
+        config, folder, handle = self._config, self.folder, self.segment.handle
+        command = [
+            sys.executable, "-P", "-c", JOURNAL, "--folder", str(folder), "--ring-file", str(handle),
+            "--segment-bytes", str(config.journal.segment_bytes), "--batch-max", str(config.journal.batch_record_max),
+        ]  # fmt: skip
+        if not config.journal.sync:
+            command.append("--no-sync")
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(handle,), env=environment())
+        self.segment.close_handle()
+        with contextlib.suppress(BrokenPipeError):  # it ended at once: `check` says so
+            self._pipe.write(json.dumps(meta).encode() + b"\n")
+            self._pipe.flush()
+
+    @property
+    def _pipe(self) -> IO[bytes]:
+        """Our end of the pipe: while it is open, the journal knows that we live."""
+        assert self._process is not None and self._process.stdin is not None, "the journal was not started"
+        return self._process.stdin
+
+    @property
+    def durable(self) -> int:
+        """Every input below this sequence is on disk."""
+        return int(self.ring.cells[JOURNAL_DURABLE])
+
+    def check(self) -> None:
+        """JournalError when the journal failed or is gone."""
+        failed = int(self.ring.cells[JOURNAL_FAILED])
+        ended = None if self._process is None else self._process.poll()
+        if failed or ended is not None:
+            reason = os.strerror(failed) if failed else f"its process ended with code {ended}"
+            raise JournalError(
+                f"journal {self.folder}: {reason}; on disk up to input {self.durable}. Free space or choose another "
+                "folder, then run again; `ultra replay` shows what is there."
+            )
+
+    def hurry(self) -> None:
+        """Somebody waits until it is on disk: wake the journal, if it sleeps."""
+        wake_now(self.ring.cells)
+
+    def wait_room(self) -> None:
+        """The ring is full: wait for the journal."""
+        time.sleep(0.0002)
+
+    def close(self) -> None:
+        """Let the journal write what is left, and wait until it is on disk. The ring's name goes."""
+        self.ring.cells[JOURNAL_CLOSE] = 1
+        assert self._process is not None
+        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.close()
+        self.segment.remove()
+        if self._process.returncode:
+            self.check()
+
+    def abandon(self) -> None:
+        """Close our end; the journal writes what it has and ends. The ring's name goes."""
+        if self._process is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._pipe.close()
+            self._process.wait()
+        self.segment.close_handle()
+        self.segment.remove()
+
+
+def session_of(config: Config) -> str:
+    """Name of the shared memory of a run."""
+    return config.engine.session or f"run-{os.getpid()}-{next(_RUNS)}"
+
+
+def _segment(config: Config, name: str) -> shared.Segment:
+    """Memory of the ring, under a name if it may have one. What earlier engines left, killed before their end, goes."""
+    shared.clean()
+    records, backing = config.journal.ring_records, Backing(prefault=config.engine.prefault)
+    try:
+        return shared.create(f"{session_of(config)}.{name}", "ring", RECORD, records, backing=backing)
+    except shared.NoRoomError as error:  # what the journal needs is the memory; the name is for those who watch
+        found = shared.create_nameless("ring", RECORD, records, backing=backing)
+        found.notes.append(f"{error}. The ring has no name, nobody can watch it")
+        return found
+
+
+def environment() -> dict[str, str]:
+    """For a process that must import the package that we run, wherever it lies."""
+    package = str(Path(__file__).parents[2])
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": package + (os.pathsep + path if path else "")}
