@@ -38,6 +38,18 @@ def stream() -> Any:
     return np.frombuffer(market(MESSAGES) + bytes(8), np.uint8)
 
 
+@cache
+def loaded_of(spec: str) -> strategy.Loaded:
+    return strategy.load(spec)
+
+
+@cache
+def pump_of(spec: str) -> Any:
+    """One for all examples: each new one would be loaded from the compile cache."""
+    loaded = loaded_of(spec)
+    return inline.build(loaded.hooks, loaded.fingerprint + "-apart", apart.APART)
+
+
 def settings_of(spec: str, **more: Any) -> Any:
     eager = EAGER if spec == IMBALANCE else {}
     return load(None, {**SMALL, **eager, **more})
@@ -70,7 +82,8 @@ class Apart:
         self.link = np.zeros(CONTROL_CELLS, np.int64)
         requests, replies = rings.create(REQUEST, 64), rings.create(RECORD, 128)
         ends = assembly.Apart(self.fan, self.link, requests, replies)
-        self.machine = assembly.assemble(config, strategy.load(spec), [rings.create(RECORD, 1 << 16)], ends)
+        machine = assembly.assemble(config, loaded_of(spec), [rings.create(RECORD, 1 << 16)], ends)
+        self.machine = machine._replace(pump=pump_of(spec))
         self.machine.run.cells[inline.PATIENCE] = 0
         assembly.introduce(self.machine)
         book = books.create(sizes.instrument_max, sizes.order_live_max, sizes.level_page_max)
