@@ -68,7 +68,7 @@ def test_defaults_are_those_of_the_manual() -> None:
 
 
 def test_units_stand_at_the_end_of_every_number() -> None:
-    units = ("_max", "_records", "_bytes", "_ns", "_ms", "_bps", "_per_s", "_every", "_priority", "core")
+    units = ("_max", "_records", "_bytes", "_ns", "_ms", "_bps", "_per_s", "_every", "_priority", "_node", "core")
     assert [key for key in INTEGERS if not key.endswith(units)] == []
 
 
@@ -330,6 +330,7 @@ def values(key: str) -> st.SearchStrategy[Any]:
         "journal.mirror": st.from_regex(r"[ -~]{0,80}", fullmatch=True),
         "host.preset": st.sampled_from(["inline", "pipeline", "diamond"]),
         "host.wait": st.sampled_from(["yield", "spin"]),
+        "engine.huge_pages": st.sampled_from(["none", "2M", "1G"]),
         "risk.instrument": st.dictionaries(SYMBOLS, st.fixed_dictionaries({}, optional=PER_SYMBOL), max_size=3),
         "strategy.parameters": st.dictionaries(NAMES, NUMBERS, max_size=5),
     }.get(key, st.booleans())

@@ -264,3 +264,12 @@ def test_an_open_loop_measures_from_the_moment_a_record_was_due(day: Path, tmp_p
         assert code == 0, said
         assert 0 < found["late_ns"]["samples"] <= found["messages"]
         assert found["wall_s"] > 0.9 * found["late_ns"]["samples"] / 20_000
+
+
+def test_what_the_machine_does_not_grant_is_noted(day: Path, tmp_path: Path) -> None:
+    wishes = {"engine__lock_memory": True, "engine__huge_pages": "1G", "engine__numa_node": 1000}
+    for preset in ("inline", "pipeline"):
+        code, found, said = ultra(*run_words(day, tmp_path / preset, host__preset=preset, **wishes))
+        assert code == 0, said
+        notes = " ".join(found["ring"]["notes"] + found.get("host", {}).get("notes", []))
+        assert "huge" in notes.lower() and "node" in notes, notes

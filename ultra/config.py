@@ -71,6 +71,13 @@ class Engine:
         default=-1, metadata=rules.whole(0, 1023, "core that the engine runs on", also=(-1, "not pinned"))
     )
     prefault: bool = field(default=True, metadata=rules.switch("touch all memory before the first record"))
+    lock_memory: bool = field(default=False, metadata=rules.switch("never let the shared rings be taken away (mlock)"))
+    huge_pages: str = field(
+        default="none", metadata=rules.choice(("none", "2M", "1G"), "pages under the shared rings, if there are any")
+    )
+    numa_node: int = field(
+        default=-1, metadata=rules.whole(0, 1023, "node that the shared rings should lie on", also=(-1, "any"))
+    )
     session: str = field(
         default="", metadata=rules.word("name of its shared memory, as `ultra ring ls` shows it; else by process id")
     )

@@ -52,7 +52,7 @@ from .drive import RunError, check_core
 from .live import Pace
 from .pages import Backing
 from .segment import JournalError, refuse_used
-from .tap import environment, session_of
+from .tap import backing_of, environment, session_of
 
 PROGRAM: Final = "from ultra.cold.{0} import program; raise SystemExit(program())"
 PROGRAMS: Final = ("feed", "core", "exchange")  # by STAGES
@@ -164,12 +164,12 @@ class Host:
     def _make(self) -> None:
         """Every segment; what earlier runs left, killed before their end, goes."""
         shared.clean()
-        sizes, prefault = self._config.engine, Backing(prefault=self._config.engine.prefault)
+        sizes, backing = self._config.engine, backing_of(self._config)
         capacity = self._config.host.fan_ring_records
-        control = self._create("control", "control", RECORD, 0, 1, prefault)
-        feed = self._create("feed", "fan", RECORD, capacity, sizes.feed_ring_records, prefault)
-        self._create("requests", "ring", REQUEST, sizes.output_ring_records, 1, prefault)
-        self._create("replies", "ring", RECORD, sizes.reply_ring_records, 1, prefault)
+        control = self._create("control", "control", RECORD, 0, 1, backing)
+        feed = self._create("feed", "fan", RECORD, capacity, sizes.feed_ring_records, backing)
+        self._create("requests", "ring", REQUEST, sizes.output_ring_records, 1, backing)
+        self._create("replies", "ring", RECORD, sizes.reply_ring_records, 1, backing)
         self._fan = fans.over(feed.body, RECORD, capacity)
         fans.configure(self._fan, [(), ()])
         self._control = Control(control)
@@ -285,6 +285,7 @@ class Host:
         found["summary"]["host"] = {
             "preset": self._config.host.preset, "session": self._session, "feed_restarts": self.restarts,
             "drained": self.drained, "late_looks": late,
+            "notes": [note for segment in self._segments for note in segment.notes],
         }  # fmt: skip
         return found
 

@@ -20,7 +20,7 @@ from ..hot import ring as rings
 from ..hot.wait import wake_now
 from ..wire import JOURNAL_CLOSE, JOURNAL_DURABLE, JOURNAL_FAILED, RECORD
 from . import shared
-from .pages import Backing
+from .pages import GIANT_BYTES, HUGE_BYTES, Backing
 from .segment import JournalError, refuse_used
 
 # Not `-m`: Python can't run a compiled module as a program.
@@ -110,10 +110,17 @@ def session_of(config: Config) -> str:
     return config.engine.session or f"run-{os.getpid()}-{next(_RUNS)}"
 
 
+def backing_of(config: Config) -> Backing:
+    """What is wished of the pages under the shared rings."""
+    wished = config.engine
+    huge_bytes = {"none": 0, "2M": HUGE_BYTES, "1G": GIANT_BYTES}[wished.huge_pages]
+    return Backing(wished.prefault, wished.lock_memory, huge_bytes, wished.numa_node)
+
+
 def _segment(config: Config, name: str) -> shared.Segment:
     """Memory of the ring, under a name if it may have one. What earlier engines left, killed before their end, goes."""
     shared.clean()
-    records, backing = config.journal.ring_records, Backing(prefault=config.engine.prefault)
+    records, backing = config.journal.ring_records, backing_of(config)
     try:
         return shared.create(f"{session_of(config)}.{name}", "ring", RECORD, records, backing=backing)
     except shared.NoRoomError as error:  # what the journal needs is the memory; the name is for those who watch
