@@ -272,4 +272,4 @@ def test_what_the_machine_does_not_grant_is_noted(day: Path, tmp_path: Path) -> 
         code, found, said = ultra(*run_words(day, tmp_path / preset, host__preset=preset, **wishes))
         assert code == 0, said
         notes = " ".join(found["ring"]["notes"] + found.get("host", {}).get("notes", []))
-        assert "huge" in notes.lower() and "node" in notes, notes
+        assert "pages of 1024 MiB" in notes and "NUMA node 1000: there are only" in notes, notes

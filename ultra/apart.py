@@ -26,10 +26,9 @@ from .wire import LINK_ANSWER, LINK_ASK, LINK_ASK_AT, LINK_ASK_NOW, LINK_DONE, N
 ENGINE, VENUE = 0, 1  # readers of the feed's fan
 BATCH = 64  # records the venue follows between two looks for a question
 # Cells of a feed: records its predecessor sent; records sent, marks not counted; time of the last one; paced: nothing
-# later than UNTIL is sent, and whether that holds it up; open loop: as in `inline`.
-SKIP, SENT, LAST_TS, UNTIL, HELD, DUE_FROM, DUE_STEP, FEED_CELLS = range(8)
+# later than UNTIL is sent, and whether that holds it up; open loop: as in `inline`; turns of waiting for room.
+SKIP, SENT, LAST_TS, UNTIL, HELD, DUE_FROM, DUE_STEP, PATIENCE, FEED_CELLS = range(9)
 ROUNDS_MAX = 1 << 16  # of `serve`, until the venue looks after itself
-FULL_TURNS = 2000  # of waiting for room in the fan, until the feed looks after itself
 
 
 class Venue(NamedTuple):
@@ -152,7 +151,7 @@ def send(
     They are decoded into a ring of the feed's own first: a restarted feed drops those that the dead one sent."""
     at, turns, waited = start, 0, 0
     cells[HELD] = 0
-    while turns < FULL_TURNS and waited < WAITS_MAX:
+    while turns <= cells[PATIENCE] and waited < WAITS_MAX:
         if rings.ready(own) == 0:
             at = itch.decode_some(decoder, buffer, at, stop, own)
         waiting = rings.ready(own)

@@ -52,7 +52,7 @@ class Feed:
         self._cells: Any = np.zeros(apart.FEED_CELLS, np.int64)
         self._cells[apart.UNTIL] = inline.NEVER
         self._cells[apart.SKIP] = self._fan.cells[0]
-        self._spins = assembly.waiting(config)[1]
+        self._cells[apart.PATIENCE], self._spins = assembly.waiting(config)
         self.frames = Frames(Path(str(spec["source"])), config.feed.chunk_bytes)
         self._from: tuple[float, int] | None = None
         self._send(np.zeros(8, np.uint8), 0, 0)  # compile, or load what was compiled
