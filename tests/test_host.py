@@ -267,7 +267,7 @@ def test_an_open_loop_measures_from_the_moment_a_record_was_due(day: Path, tmp_p
 
 
 def test_what_the_machine_does_not_grant_is_noted(day: Path, tmp_path: Path) -> None:
-    wishes = {"engine__lock_memory": True, "engine__huge_pages": "1G", "engine__numa_node": 1000}
+    wishes = {"engine__lock_memory": "true", "engine__huge_pages": "1G", "engine__numa_node": 1000}
     for preset in ("inline", "pipeline"):
         code, found, said = ultra(*run_words(day, tmp_path / preset, host__preset=preset, **wishes))
         assert code == 0, said
