@@ -122,8 +122,21 @@ def test_what_only_the_ring_holds_outlives_the_engine(engines: Any, form: str) -
     assert found.found["checkpoints"] >= last["memory"] // 1000
 
 
-def test_a_killed_journal_ends_the_run_at_once_with_4(engines: Any) -> None:
-    engine = engines()
+@pytest.mark.parametrize("form", ["reference", "full"])
+def test_a_killed_journal_goes_on_where_it_was(engines: Any, day: Path, tmp_path: Path, form: str) -> None:
+    engine = engines(journal__market_data=form, journal__durability="gated")
+    for kill in range(3):
+        engine.report(memory=2000 * (kill + 1))
+        os.kill(engine.journal(), signal.SIGKILL)
+    assert engine.end() == 0, engine.said
+    one = ultra(*run_words(day, tmp_path / "one", journal__market_data=form, engine__checkpoint_records=1000))
+    assert_same(one.found, replayed(engine.folder))
+    if form == "full":
+        assert (journaled(engine.folder)["sequence"] == range(one.found["records"])).all()
+
+
+def test_a_journal_killed_too_often_ends_the_run_at_once_with_4(engines: Any) -> None:
+    engine = engines(journal__restart_max=0)
     last = engine.report(local=100)
     os.kill(engine.journal(), signal.SIGKILL)
     assert engine.end() == 4

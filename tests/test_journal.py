@@ -56,6 +56,34 @@ def assert_holds(folder: Path, count: int) -> None:
 # ---- the parts, here
 
 
+@pytest.mark.parametrize("held", [0, 5, 24])
+def test_a_journal_resumed_anywhere_holds_every_record_once(tmp_path: Path, held: int) -> None:
+    """Its writer died at any byte of what it wrote, and with any of its slots given back."""
+    whole, count, moved = tmp_path / "whole", 40, 24
+    memory_of = bytearray(rings.size_bytes(RECORD, 64))
+    ring = rings.over(memory_of, RECORD, 64)
+    publish(ring, 0, moved)
+    first = journals.Journal(whole, segment_bytes=2048)
+    first.append(segment.META, 0, 0, 0, b"{}")
+    journals.Tap(memory_of, 64).move(first, 4)
+    publish(ring, moved, count - moved)
+    os.close(first._file)
+    last = segment.segments(whole)[-1]
+    content = last.read_bytes()
+    for cut in (0, *range(segment.HEADER_BYTES, first._at + 1, 8)):
+        folder = tmp_path / f"cut{cut}"
+        shutil.copytree(whole, folder)
+        torn = bytes([255] * 16) if cut % 3 and cut else b""
+        (folder / last.name).write_bytes((content[:cut] + torn).ljust(len(content), b"\0"))
+        again = journals.Journal(folder, segment_bytes=2048, resume=True)
+        assert again.durable == again.through <= moved
+        ring.cells[rings.GATE] = min(held, again.written)  # a slot is given back once it is written
+        journals.Tap(memory_of, 64).move(again, 4)
+        again.close()
+        assert_holds(folder, count)
+        assert int(ring.cells[rings.GATE]) == count
+
+
 class Disk:
     """A disk that forgets: `after_power_cut` is the folder as the last sync left it."""
 
@@ -282,6 +310,7 @@ def test_a_journal_without_room_says_so_and_keeps_what_it_called_durable(
 def test_a_journal_that_is_killed_or_can_not_begin_is_noticed(process: Process, tmp_path: Path) -> None:
     process.child.kill()
     until(lambda: process.child.poll() is not None, "it is gone")
+    process.tap.restarts = config.load(None).journal.restart_max
     with pytest.raises(JournalError, match="its process ended with code -9"):
         process.tap.check()
     (tmp_path / "file").touch()

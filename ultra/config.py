@@ -145,6 +145,9 @@ class Journal:
         default=True, metadata=rules.switch("fdatasync every batch; without it a power cut loses records")
     )
     batch_record_max: int = field(default=4096, metadata=rules.whole(1, 1 << 20, "records synced at once"))
+    restart_max: int = field(
+        default=3, metadata=rules.whole(0, 1000, "times that a killed journal process is started again where it was")
+    )
     mirror: str = field(default="", metadata=rules.folder("a second journal, on another disk say, written beside it"))
     durability: str = field(
         default="async",

@@ -63,7 +63,14 @@ class Feed:
         self.frames.play(self._take, self._mark, self._stopped)
         control = self.stage.control
         control.link[CONTROL_DECODER : CONTROL_DECODER + 16] = self._decoder.cells
+        self._tell()  # before anybody knows that we are through: then nothing of us is needed any more
         control.put(CONTROL_FEED_END, 1 + int(self._fan.cells[0]))
+
+    def _tell(self) -> None:
+        """What became of the file, for the host."""
+        frames = self.frames
+        found = {"truncated_at": frames.truncated_at, "source_error": frames.source_error}
+        print(json.dumps(found), flush=True)
 
     def _begin(self) -> None:
         """An open loop has one clock: that of the first feed, also for those who follow it."""
@@ -141,18 +148,7 @@ class Feed:
 def main() -> int:
     """The program."""
     feed = Feed()
-    code = feed.stage.work(feed.stage.config.host.feed_core, feed.play)
-    frames = feed.frames
-    print(
-        json.dumps(
-            {
-                "stream_bytes": frames.stream_bytes,
-                "truncated_at": frames.truncated_at,
-                "source_error": frames.source_error,
-            }
-        )
-    )
-    return code
+    return feed.stage.work(feed.stage.config.host.feed_core, feed.play)
 
 
 def program() -> int:

@@ -140,7 +140,6 @@ class Host:
         self._watches = [Watch() for _ in STAGES]
         self._signals = self.restarts = 0
         self._reported = 0.0
-        self._outputs: list[bytes] = [b"", b"", b""]
         self.drained = False
 
     def play(self) -> dict[str, Any]:
@@ -223,7 +222,7 @@ class Host:
         process, control = self._processes[stage], self._control
         state = control.of(stage, STAGE_STATE)
         if process.poll() is not None:
-            if state != DONE:
+            if state != DONE and not (stage == FEED and control.get(CONTROL_FEED_END)):
                 self._lost(stage)
             return
         if state not in (RUNNING, BUSY):
@@ -268,14 +267,8 @@ class Host:
 
     def _result(self) -> dict[str, Any]:
         """What engine and feed printed when they ended."""
-        for stage in (ENGINE, FEED):
-            output = self._processes[stage].stdout
-            assert output is not None
-            self._outputs[stage] = output.read()
-            if self._processes[stage].wait() != 0:
-                self._fail(stage)
-        found: dict[str, Any] = json.loads(self._outputs[ENGINE])
-        feed = json.loads(self._outputs[FEED])
+        found: dict[str, Any] = json.loads(self._output(ENGINE))
+        feed = json.loads(self._output(FEED))
         errors = found["summary"]["errors"]
         if feed["truncated_at"] >= 0:
             errors["truncated_at"] = feed["truncated_at"]
@@ -288,6 +281,15 @@ class Host:
             "notes": [note for segment in self._segments for note in segment.notes],
         }  # fmt: skip
         return found
+
+    def _output(self, stage: int) -> bytes:
+        """All that a stage printed. A feed that was killed behind its last line has done its work."""
+        process = self._processes[stage]
+        assert process.stdout is not None
+        text = process.stdout.read()
+        if process.wait() != 0 and not (stage == FEED and text):
+            self._fail(stage)
+        return text
 
     def _end(self) -> None:
         """Everybody ends; nobody is left, and no segment."""

@@ -45,24 +45,49 @@ IDLE_NS: Final = 500_000
 class Journal:
     """Appends frames to the segments of a folder."""
 
-    def __init__(self, folder: Path, *, segment_bytes: int, sync: bool = True) -> None:
-        segment.refuse_used(folder)
-        new = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in new:
-            segment.sync_folder(path.parent)  # else a power cut could take the folder with all that is durable in it
+    def __init__(self, folder: Path, *, segment_bytes: int, sync: bool = True, resume: bool = False) -> None:
+        """A new journal in this folder, or with `resume` the one there, whose writer died, behind its last whole frame.
+
+        JournalError when there is one and it is not to be resumed, or when it is damaged."""
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._sync = sync
-        self._id = secrets.token_bytes(16)
-        self._segment_index = 0
-        self._frame_index = 0
         self._file = -1
         self._at = 0
         self._zeroed = 0
         self.durable = 0
-        self.through = 0
-        self._open(0)
+        end = self._left() if resume else None
+        if end is None:
+            segment.refuse_used(folder)
+            new = [path for path in (folder, *folder.parents) if not path.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in new:
+                segment.sync_folder(path.parent)  # else a power cut could take the folder, and all in it
+            end = segment.End(secrets.token_bytes(16), 0, 0, 0, 0, 0)
+        self._id, self._segment_index, self._frame_index = end.journal_id, end.segment_index, end.frames
+        self.through = end.through
+        self.written = end.written  # records below this sequence are here already, whatever the ring still holds
+        if end.frames:
+            self._reopen(end.at)
+        else:
+            self._open(0)
+
+    def _left(self) -> segment.End | None:
+        """Where a dead writer stopped; None, and nothing is left of him, when he wrote no frame."""
+        end = segment.end_of(self._folder)
+        for index, path in enumerate(segment.segments(self._folder)):
+            if end is None or index > end.segment_index:
+                path.unlink()  # begun, and without a frame
+        return end
+
+    def _reopen(self, at: int) -> None:
+        """Cut what is torn, and make durable what he wrote and did not sync."""
+        path = segment.segment_path(self._folder, self._segment_index)
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        os.ftruncate(self._file, at)
+        self._at = self._zeroed = at
+        segment.sync_folder(self._folder)
+        self.sync()
 
     def append(self, kind: int, first: int, count: int, through: int, payload: bytes | memoryview) -> None:
         """Write one frame (not yet durable). OSError when the file system refuses."""
@@ -149,6 +174,9 @@ class Tap:
         cursor = self.cells.load_acquire(RING_CURSOR)
         gate = self.cells.load_acquire(RING_GATE)
         moved = cursor > gate
+        while cursor > gate and _sequence(self._slots, gate % self._capacity) < journal.written:
+            gate += 1  # the one before us wrote it, and died before he could give it back
+        self.cells.store_release(RING_GATE, gate)
         while cursor > gate:
             slot = gate % self._capacity
             count = min(cursor - gate, batch_max, self._capacity - slot)
@@ -173,8 +201,11 @@ def run(memory: Buffer, capacity: int, journal: Journal, batch_max: int, meta: d
     """Serve the ring until the engine says close, or is gone. OSError is told to the engine and raised."""
     tap = Tap(memory, capacity)
     try:
-        journal.append(segment.META, 0, 0, 0, json.dumps(meta).encode())
+        if journal.through == 0:
+            journal.append(segment.META, 0, 0, 0, json.dumps(meta).encode())
         journal.sync()
+        if journal.durable > tap.cells.load_acquire(JOURNAL_DURABLE):  # resumed: an engine may be waiting for it
+            tap.cells.store_release(JOURNAL_DURABLE, journal.durable)
         alive, bell = True, Bell(tap.cells)
 
         def waiting() -> bool:
@@ -210,6 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--segment-bytes", type=int, required=True)
     parser.add_argument("--batch-max", type=int, required=True)
     parser.add_argument("--no-sync", action="store_true")
+    parser.add_argument("--resume", action="store_true")
     given = parser.parse_args(arguments)
     # One line on the pipe is the description of the run; after it, only its end is awaited.
     pipe = sys.stdin.fileno()
@@ -223,7 +255,8 @@ def main(arguments: list[str] | None = None) -> int:
         ring = shared.attach_handle(given.ring_file, kind="ring", dtype=RECORD, writable=True)
         capacity = ring.header.capacity
         try:
-            journal = Journal(given.folder, segment_bytes=given.segment_bytes, sync=not given.no_sync)
+            size, sync = given.segment_bytes, not given.no_sync
+            journal = Journal(given.folder, segment_bytes=size, sync=sync, resume=given.resume)
         except OSError as error:
             Tap(ring.body, capacity).fail(error)
             raise

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .native import crc32c
 
@@ -128,6 +128,33 @@ def read(folder: Path) -> Iterator[Frame]:
                 f"{path} is damaged or ends early at offset {at} (frame {index}), but {paths[number + 1].name} "
                 "follows; restore the file from a copy."
             )
+
+
+class End(NamedTuple):
+    """Where a journal stands that its writer left in the middle."""
+
+    journal_id: bytes
+    segment_index: int
+    frames: int  # in all segments
+    at: int  # behind the last whole frame of the segment
+    through: int
+    written: int  # every record below this sequence that had to be written is there
+
+
+def end_of(folder: Path) -> End | None:
+    """Where to go on; None when there is no frame yet. JournalError on damage."""
+    frames, through, written, last = 0, 0, 0, None
+    for last in read(folder):
+        frames += 1
+        through = max(through, last.through)
+        if last.kind == RECORDS:
+            written = last.through
+    if last is None:
+        return None
+    data = (folder / last.segment).read_bytes()
+    index = int(last.segment.removeprefix("segment-").removesuffix(".ulj"))
+    at = last.offset + HEADER_BYTES + padded(len(last.payload))
+    return End(_check_segment(folder / last.segment, data, index), index, frames, at, through, written)
 
 
 def _check_segment(path: Path, data: bytes, number: int) -> bytes:

@@ -38,9 +38,15 @@ class Tap:
         self.segment = _segment(config, name)
         self.ring = rings.over(self.segment.body, RECORD, config.journal.ring_records)
         self._process: subprocess.Popen[bytes] | None = None
+        self._meta: dict[str, object] = {}
+        self.restarts = 0
 
     def start(self, meta: dict[str, object]) -> None:
         """Start the journal's process. It need not be ready when the first record comes: the ring holds them."""
+        self._meta = meta
+        self._spawn()
+
+    def _spawn(self) -> None:
         config, folder, handle = self._config, self.folder, self.segment.handle
         command = [
             sys.executable, "-P", "-c", JOURNAL, "--folder", str(folder), "--ring-file", str(handle),
@@ -48,10 +54,11 @@ class Tap:
         ]  # fmt: skip
         if not config.journal.sync:
             command.append("--no-sync")
+        if self.restarts:
+            command.append("--resume")
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(handle,), env=environment())
-        self.segment.close_handle()
         with contextlib.suppress(BrokenPipeError):  # it ended at once: `check` says so
-            self._pipe.write(json.dumps(meta).encode() + b"\n")
+            self._pipe.write(json.dumps(self._meta).encode() + b"\n")
             self._pipe.flush()
 
     @property
@@ -66,10 +73,16 @@ class Tap:
         return int(self.ring.cells[JOURNAL_DURABLE])
 
     def check(self) -> None:
-        """JournalError when the journal failed or is gone."""
+        """JournalError when the journal failed or is gone. One that was killed is started again where it was: the ring
+        has what it did not write. One that failed is not: a write or sync is never tried twice."""
         failed = int(self.ring.cells[JOURNAL_FAILED])
         ended = None if self._process is None else self._process.poll()
-        if failed or ended is not None:
+        if not failed and ended is not None and ended < 0 and self.restarts < self._config.journal.restart_max:
+            self.restarts += 1
+            with contextlib.suppress(BrokenPipeError):
+                self._pipe.close()
+            self._spawn()
+        elif failed or ended is not None:
             reason = os.strerror(failed) if failed else f"its process ended with code {ended}"
             raise JournalError(
                 f"journal {self.folder}: {reason}; on disk up to input {self.durable}. Free space or choose another "
@@ -88,12 +101,14 @@ class Tap:
         """Let the journal write what is left, and wait until it is on disk. The ring's name goes."""
         self.ring.cells[JOURNAL_CLOSE] = 1
         assert self._process is not None
-        self._process.wait()
-        with contextlib.suppress(BrokenPipeError):
-            self._pipe.close()
-        self.segment.remove()
-        if self._process.returncode:
-            self.check()
+        try:
+            while self._process.wait():
+                self.check()  # killed: once more; else it raises
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                self._pipe.close()
+            self.segment.close_handle()
+            self.segment.remove()
 
     def abandon(self) -> None:
         """Close our end; the journal writes what it has and ends. The ring's name goes."""
