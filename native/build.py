@@ -12,6 +12,7 @@ ffi = FFI()
 ffi.cdef("""
 int64_t ultra_load_acquire(const int64_t *cell);
 void ultra_store_release(int64_t *cell, int64_t value);
+void ultra_fence(void);
 int64_t ultra_fetch_add(int64_t *cell, int64_t value);
 int32_t ultra_compare_and_set(int64_t *cell, int64_t expected, int64_t desired);
 void ultra_pause(void);

@@ -25,6 +25,10 @@ static int64_t ultra_load_acquire(const int64_t *cell) { return __atomic_load_n(
 /* C because: Python has no store that orders earlier ones. Pairs with the other side's load_acquire. */
 static void ultra_store_release(int64_t *cell, int64_t value) { __atomic_store_n(cell, value, __ATOMIC_RELEASE); }
 
+/* C because: Python has no barrier. What was read before it stays before what is read after it, which a load_acquire
+ * alone does not promise: it holds back later loads, not earlier ones. */
+static void ultra_fence(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
+
 /* C because: read, add and write must be one step for all processes, and Python's lock covers only its own. */
 static int64_t ultra_fetch_add(int64_t *cell, int64_t value) {
     return __atomic_fetch_add(cell, value, __ATOMIC_ACQ_REL);

@@ -5,6 +5,10 @@ structures under test are tiny and their keys few, so that collisions come in ev
 """
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -34,6 +38,15 @@ settings.register_profile(
     report_multiple_bugs=False,
 )
 settings.load_profile(MODE)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder() -> Iterator[Path]:
+    """Shared segments of the tests, and of the processes they start, lie apart from those of engines that run here."""
+    folder = Path(tempfile.mkdtemp(prefix="tests-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    os.environ["ULTRA_SHM_DIR"] = str(folder)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -324,6 +324,7 @@ def values(key: str) -> st.SearchStrategy[Any]:
         kinds["decimal string"]: AMOUNTS,
         kinds["date string"]: st.dates().filter(lambda day: 1970 <= day.year <= 2261).map(str) | st.just(""),
         kinds["array of symbols"]: st.lists(SYMBOLS, unique=True, max_size=5),
+        kinds["name string"]: st.from_regex(r"[A-Za-z0-9_-]{0,64}", fullmatch=True),
         "journal.market_data": st.sampled_from(["reference", "full"]),
         "risk.instrument": st.dictionaries(SYMBOLS, st.fixed_dictionaries({}, optional=PER_SYMBOL), max_size=3),
         "strategy.parameters": st.dictionaries(NAMES, NUMBERS, max_size=5),

@@ -190,6 +190,23 @@ def test_pause_returns() -> None:
     lib.ultra_pause()
 
 
+@needs_native
+def test_fence_returns() -> None:
+    from ultra._native import lib
+
+    lib.ultra_fence()
+
+
+def test_cells_that_are_only_read_can_not_be_written() -> None:
+    cells = Cells(memoryview(bytes(16)), writable=False)
+    assert cells.load_acquire(1) == 0
+    for write in (lambda: cells.store_release(0, 1), lambda: cells.fetch_add(0, 1)):
+        with pytest.raises(ValueError, match="only read"):
+            write()
+    with pytest.raises(ValueError, match="only read"):
+        cells.compare_and_set(0, 0, 1)
+
+
 # ---- Without the compiled parts ----
 
 

@@ -1,6 +1,7 @@
 """A replay says when it is not the same engine: another strategy, another file, another state, damage on the way."""
 
 import gzip
+import os
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from runs import (
     MAKER,
+    ROOT,
     START_NS,
     assert_same,
     journaled,
@@ -65,6 +67,26 @@ def test_a_strategy_in_a_file_is_found_again_from_any_folder(
     assert_same(run, replayed(tmp_path / "journal"))
     monkeypatch.chdir("/")
     assert_same(run, replayed(tmp_path / "journal"))
+
+
+@pytest.mark.jit_only
+@pytest.mark.slow
+def test_a_strategy_that_moved_is_not_compiled_again(day: Path, mine: Path, tmp_path: Path) -> None:
+    """Nor does the loop that is kept miss the file it was compiled from, nor the folder that it was imported from."""
+    away, kept = tmp_path / "away", str(tmp_path / "cache")
+    package = away / "desk"
+    package.mkdir(parents=True)
+    first = ultra_apart(*run_words(day, tmp_path / "first", f"{mine}:Imbalance"), ULTRA_CACHE_DIR=kept)
+    assert first.code == 0 and "compiled build.pump" in first.said, first.said
+    for number, moved in enumerate((away / "theirs.py", package / "alpha.py")):
+        mine.rename(moved)
+        mine = moved
+        spec = f"{moved}:Imbalance" if number == 0 else "desk.alpha:Imbalance"
+        words = run_words(day, tmp_path / f"again{number}", spec)
+        paths = os.pathsep.join([str(ROOT), str(away)])
+        again = ultra_apart(*words, ULTRA_CACHE_DIR=kept, PYTHONPATH=paths)
+        assert again.code == 0 and "compiled build.pump" not in again.said, again.said
+        assert again.found["decision_hash"] == first.found["decision_hash"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ damaged (what came before the damage was processed); 4 the journal could not be 
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -41,7 +42,7 @@ def _code_of(error: Exception) -> int:
     """Exit code of a failure that has a clear message; -1 for a bug, which shows its trace."""
     codes = {
         "StrategyError": USAGE, "RunError": USAGE, "SourceError": DAMAGED, "JournalError": JOURNAL,
-        "ReplayError": JOURNAL, "NativeMissingError": USAGE,
+        "ReplayError": JOURNAL, "NativeMissingError": USAGE, "SharedError": USAGE, "NoRoomError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -60,7 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_run, _add_book, _add_replay, _add_gen, _add_warmup, _add_doctor, _add_demo, _add_config):
+    for add in (
+        _add_run,
+        _add_book,
+        _add_replay,
+        _add_gen,
+        _add_warmup,
+        _add_doctor,
+        _add_demo,
+        _add_config,
+        _add_ring,
+    ):
         add(commands)
     return parser
 
@@ -92,6 +103,9 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--date", default=None, metavar="YYYY-MM-DD", help="day of the session, New York")
     parser.add_argument("--journal", type=Path, metavar="DIR", help="folder of the journal (default runs/TIME)")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="also write the run as a page with charts")
+    parser.add_argument(
+        "--session", metavar="NAME", help="name of its shared memory (default run-PID-0); see ultra ring"
+    )
     parser.add_argument("--progress", action="store_true", help="print progress even when stderr is not a terminal")
     _configuration(parser)
 
@@ -114,6 +128,8 @@ def _load_config(given: argparse.Namespace) -> Config:
         overrides["feed.instruments"] = given.instrument
     if getattr(given, "date", None):
         overrides["feed.date"] = given.date
+    if getattr(given, "session", None):
+        overrides["engine.session"] = given.session
     return load(given.config, overrides)
 
 
@@ -286,6 +302,84 @@ def _config(given: argparse.Namespace) -> int:
         for key, kind, default, limits, doc in rows:
             print(f"{key} = {default}\n    {kind}, {limits}: {doc}")
     return DONE
+
+
+def _add_ring(commands: Any) -> None:
+    parser = _command(
+        commands, "ring", _ring_list, "Shared memory of running and dead engines: list it, watch it, clean it.",
+        "ultra ring ls",
+    )  # fmt: skip
+    inside = parser.add_subparsers(required=True, metavar="ls|show|tail|clean")
+    listing = _command(
+        inside, "ls", _ring_list, "Every segment, how far each side is, and whose it is.", "ultra ring ls"
+    )
+    show = _command(
+        inside, "show", _ring_show, "Sequences, lag of each consumer, and rates. Exit code 1 when its owner is dead.",
+        "ultra ring show desk.journal --watch",
+    )  # fmt: skip
+    show.add_argument("--watch", action="store_true", help="again and again, until its owner ends")
+    show.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds of a rate (default 1)")
+    tail = _command(
+        inside, "tail", _ring_tail, "The last records that are certainly whole, decoded.",
+        "ultra ring tail desk.journal -n 20 --follow",
+    )  # fmt: skip
+    tail.add_argument("-n", "--count", type=int, default=10, metavar="N", help="how many (default 10)")
+    tail.add_argument("--follow", action="store_true", help="then those that come, until the owner ends")
+    clean = _command(
+        inside, "clean", _ring_clean,
+        "Remove segments whose owner is dead. Exit code 1 when some are left that can't be judged.", "ultra ring clean",
+    )  # fmt: skip
+    for command in (show, tail):
+        command.add_argument("name", metavar="NAME", help="SESSION.RING, as ultra ring ls shows it")
+    for command in (listing, show, tail, clean):
+        command.add_argument("--json", action="store_true", help="one JSON object a reading on stdout, for machines")
+
+
+def _ring_list(given: argparse.Namespace) -> int:
+    from .ops import rings
+
+    rows = rings.listing()
+    print(json.dumps(rows) if given.json else rings.listing_text(rows))
+    return DONE
+
+
+def _ring_show(given: argparse.Namespace) -> int:
+    if not 0 < given.interval < 1e6:
+        raise ConfigError("command line", (f"--interval {given.interval}: wanted seconds, more than 0",))
+    from .ops import rings
+
+    alive = True
+    with contextlib.suppress(KeyboardInterrupt):  # the way out of --watch
+        for found in rings.watch(given.name, given.interval, given.watch):
+            print(json.dumps(found) if given.json else rings.watch_text(found), flush=True)
+            alive = found["alive"]
+    return DONE if alive else NO
+
+
+def _ring_tail(given: argparse.Namespace) -> int:
+    if given.count < 0:
+        raise ConfigError("command line", (f"-n {given.count}: wanted 0 or more",))
+    from .ops import rings
+
+    with contextlib.suppress(KeyboardInterrupt):  # the way out of --follow
+        for found in rings.tail(given.name, given.count, given.follow):
+            lines = [json.dumps(found)] if given.json else rings.tail_text(found)
+            for line in lines:
+                print(line, flush=True)
+    return DONE
+
+
+def _ring_clean(given: argparse.Namespace) -> int:
+    from .ops import rings
+
+    found = rings.clean()
+    if given.json:
+        print(json.dumps(found))
+    else:
+        print("\n".join([f"removed {name}" for name in found["removed"]] or ["nothing to remove"]))
+        for refused in found["refused"]:
+            print(f"ultra: {refused}", file=sys.stderr)
+    return NO if found["refused"] else DONE
 
 
 def _show_compiling() -> None:

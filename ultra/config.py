@@ -71,6 +71,9 @@ class Engine:
         default=-1, metadata=rules.whole(0, 1023, "core that the engine runs on", also=(-1, "not pinned"))
     )
     prefault: bool = field(default=True, metadata=rules.switch("touch all memory before the first record"))
+    session: str = field(
+        default="", metadata=rules.word("name of its shared memory, as `ultra ring ls` shows it; else by process id")
+    )
 
 
 @dataclass(frozen=True, slots=True)

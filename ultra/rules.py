@@ -113,6 +113,15 @@ def choice(choices: tuple[str, ...], doc: str) -> dict[str, Rule]:
     return {"rule": Rule("string", limits, doc, lambda value: isinstance(value, str) and value in choices)}
 
 
+def word(doc: str) -> dict[str, Rule]:
+    """A name that can be part of a file's, or none."""
+
+    def accepts(value: object) -> bool:
+        return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{0,64}", value) is not None
+
+    return {"rule": Rule("name string", "up to 64 letters, digits, - and _", doc, accepts)}
+
+
 def money(high: str, doc: str) -> dict[str, Rule]:
     """An exact amount >= 0. The pattern comes first: Decimal itself takes 1e6, 1_000, NaN, other digits."""
 

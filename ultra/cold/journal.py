@@ -10,9 +10,10 @@ its errno in the ring; it is never tried again (PostgreSQL's lesson of 2018).
 Known bad case: records published between a power cut and their sync are lost; that is what level `local` is for.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
-import mmap
 import os
 import secrets
 import select
@@ -20,19 +21,23 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..wire import (
     JOURNAL_CLOSE,
     JOURNAL_DURABLE,
     JOURNAL_FAILED,
     JOURNAL_PROCESSED,
+    RECORD,
     RING_CELLS,
     RING_CURSOR,
     RING_GATE,
 )
-from . import segment
+from . import segment, shared
 from .native import Cells, crc32c
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 ZERO_AHEAD_BYTES: Final = 4 << 20
 IDLE_S: Final = 0.0005
@@ -124,7 +129,7 @@ class Journal:
 class Tap:
     """The journal's side of the ring that it shares with the engine."""
 
-    def __init__(self, memory: mmap.mmap, capacity: int) -> None:
+    def __init__(self, memory: Buffer, capacity: int) -> None:
         self.cells = Cells(memoryview(memory)[: RING_CELLS * 8])
         self._slots = memoryview(memory)[RING_CELLS * 8 :]
         self._capacity = capacity
@@ -160,7 +165,7 @@ def _sequence(payload: memoryview, index: int) -> int:
     return int.from_bytes(payload[at : at + 8], "little", signed=True)
 
 
-def run(memory: mmap.mmap, capacity: int, journal: Journal, batch_max: int, meta: dict[str, object], pipe: int) -> None:
+def run(memory: Buffer, capacity: int, journal: Journal, batch_max: int, meta: dict[str, object], pipe: int) -> None:
     """Serve the ring until the engine says close, or is gone. OSError is told to the engine and raised."""
     tap = Tap(memory, capacity)
     try:
@@ -193,12 +198,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ultra-journal")  # mypyc keeps no __doc__
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--ring-file", type=int, required=True)
-    parser.add_argument("--ring-records", type=int, required=True)
     parser.add_argument("--segment-bytes", type=int, required=True)
     parser.add_argument("--batch-max", type=int, required=True)
     parser.add_argument("--no-sync", action="store_true")
     given = parser.parse_args(arguments)
-    memory = mmap.mmap(given.ring_file, 0)
     # One line on the pipe is the description of the run; after it, only its end is awaited.
     pipe = sys.stdin.fileno()
     line = b""
@@ -208,13 +211,15 @@ def main(arguments: list[str] | None = None) -> int:
             return 4
         line += byte
     try:
+        ring = shared.attach_handle(given.ring_file, kind="ring", dtype=RECORD, writable=True)
+        capacity = ring.header.capacity
         try:
             journal = Journal(given.folder, segment_bytes=given.segment_bytes, sync=not given.no_sync)
         except OSError as error:
-            Tap(memory, given.ring_records).fail(error)
+            Tap(ring.body, capacity).fail(error)
             raise
-        run(memory, given.ring_records, journal, given.batch_max, json.loads(line), pipe)
-    except (OSError, segment.JournalError) as error:
+        run(ring.body, capacity, journal, given.batch_max, json.loads(line), pipe)
+    except (OSError, segment.JournalError, shared.SharedError) as error:
         print(f"ultra: journal {given.folder}: {error}; nothing more is written", file=sys.stderr)
         return 4
     return 0

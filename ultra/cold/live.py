@@ -7,8 +7,8 @@ journal process is waited for: what the summary calls `local` is on disk.
 
 import contextlib
 import gc
+import itertools
 import json
-import mmap
 import os
 import subprocess
 import sys
@@ -26,16 +26,19 @@ from ..hot import engine as engines
 from ..hot import hiccup
 from ..hot import ring as rings
 from ..wire import CHECKPOINT, END, JOURNAL_CLOSE, JOURNAL_DURABLE, JOURNAL_FAILED, RECORD, SOURCE
-from . import assembly, source
+from . import assembly, shared, source
 from .assembly import Machine
+from .pages import Backing
 from .segment import JournalError, refuse_used
 
 # Not `-m`: Python can't run a compiled module as a program.
 JOURNAL: Final = "from ultra.cold.journal import process; raise SystemExit(process())"
 FRAME_BYTES_MAX: Final = 2 + 65535
 HICCUP_MS: Final = 120
+RING_NAME: Final = "journal"
 SOURCE_MARK_BYTES: Final = 64 << 20
 QUIET_GAP_NS: Final = 60_000_000_000  # longer silences of a recording are skipped when it is paced
+_RUNS: Final = itertools.count()  # of this process; two may be under way
 
 
 class RunError(Exception):
@@ -59,6 +62,8 @@ class Outcome:
     truncated_at: int = -1
     source_error: str = ""
     hiccup: dict[str, int] = field(default_factory=dict)
+    ring: str = ""  # name of the journal's ring while the run lasted, "" when it had none
+    notes: list[str] = field(default_factory=list)  # what was wished of its memory and not granted
 
 
 class Tap:
@@ -68,24 +73,21 @@ class Tap:
         refuse_used(folder)
         self.folder = folder
         self._config = config
-        size = rings.size_bytes(RECORD, config.journal.ring_records)
-        self._handle = os.memfd_create("ultra-journal-ring")
-        os.ftruncate(self._handle, size)
-        self.ring = rings.over(mmap.mmap(self._handle, size), RECORD, config.journal.ring_records)
+        self.segment = _segment(config)
+        self.ring = rings.over(self.segment.body, RECORD, config.journal.ring_records)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, meta: dict[str, object]) -> None:
         """Start the journal's process. It need not be ready when the first record comes: the ring holds them."""
-        config, folder, handle = self._config, self.folder, self._handle
+        config, folder, handle = self._config, self.folder, self.segment.handle
         command = [
             sys.executable, "-P", "-c", JOURNAL, "--folder", str(folder), "--ring-file", str(handle),
-            "--ring-records", str(config.journal.ring_records), "--segment-bytes", str(config.journal.segment_bytes),
-            "--batch-max", str(config.journal.batch_record_max),
+            "--segment-bytes", str(config.journal.segment_bytes), "--batch-max", str(config.journal.batch_record_max),
         ]  # fmt: skip
         if not config.journal.sync:
             command.append("--no-sync")
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(handle,), env=_environment())
-        os.close(handle)
+        self.segment.close_handle()
         with contextlib.suppress(BrokenPipeError):  # it ended at once: `check` says so
             self._pipe.write(json.dumps(meta).encode() + b"\n")
             self._pipe.flush()
@@ -117,21 +119,37 @@ class Tap:
         time.sleep(0.0002)
 
     def close(self) -> None:
-        """Let the journal write what is left, and wait until it is on disk."""
+        """Let the journal write what is left, and wait until it is on disk. The ring's name goes."""
         self.ring.cells[JOURNAL_CLOSE] = 1
         assert self._process is not None
         self._process.wait()
         with contextlib.suppress(BrokenPipeError):
             self._pipe.close()
+        self.segment.remove()
         if self._process.returncode:
             self.check()
 
     def abandon(self) -> None:
-        """Close our end; the journal writes what it has and ends."""
+        """Close our end; the journal writes what it has and ends. The ring's name goes."""
         if self._process is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._pipe.close()
             self._process.wait()
+        self.segment.close_handle()
+        self.segment.remove()
+
+
+def _segment(config: Config) -> shared.Segment:
+    """Memory of the ring, under a name if it may have one. What earlier engines left, killed before their end, goes."""
+    shared.clean()
+    session = config.engine.session or f"run-{os.getpid()}-{next(_RUNS)}"
+    records, backing = config.journal.ring_records, Backing(prefault=config.engine.prefault)
+    try:
+        return shared.create(f"{session}.{RING_NAME}", "ring", RECORD, records, backing=backing)
+    except shared.NoRoomError as error:  # what the journal needs is the memory; the name is for those who watch
+        found = shared.create_nameless("ring", RECORD, records, backing=backing)
+        found.notes.append(f"{error}. The ring has no name, nobody can watch it")
+        return found
 
 
 def _environment() -> dict[str, str]:
@@ -164,9 +182,14 @@ class Live:
             raise RunError(f"engine.core = {core}: not a core we may use ({sorted(allowed)})")
         self._about = describe(config, loaded, path)
         self._tap = Tap(config, folder)
-        self._machine = assembly.assemble(config, loaded, self._tap.ring)
+        try:
+            self._machine = assembly.assemble(config, loaded, self._tap.ring)
+        except BaseException:
+            self._tap.abandon()
+            raise
         self._run = self._machine.run
         self.outcome = Outcome(self._machine, folder, path)
+        self.outcome.ring, self.outcome.notes = self._tap.segment.header.name, self._tap.segment.notes
         self._pace_from: tuple[float, int] | None = None
 
     def play(self) -> Outcome:

@@ -48,19 +48,20 @@ class NativeMissingError(Exception):
 
 
 class Cells:
-    """A writable buffer as int64 cells that another thread or process reads and writes too."""
+    """A buffer as int64 cells that another thread or process reads and writes too; `writable` by us, or only read."""
 
-    def __init__(self, buffer: Buffer) -> None:
+    def __init__(self, buffer: Buffer, writable: bool = True) -> None:
         if not NATIVE and platform.machine() not in ("x86_64", "AMD64"):
             raise NativeMissingError(f"shared cells on {platform.machine()} need ultra._native: {FIX}")
         view = memoryview(buffer)
-        if view.readonly:
+        if writable and view.readonly:
             raise ValueError("cells need a writable buffer")
         # Raises ValueError by itself when the size is not a multiple of a cell.
         array = np.frombuffer(view, np.int64)
         if not array.flags.aligned:
             raise ValueError(f"cells must start on a multiple of {CELL_BYTES} bytes")
         self._length = len(array)
+        self._writable = writable
         self._cells: Any = _ffi.from_buffer("int64_t[]", view) if NATIVE else memoryview(array)
 
     def __len__(self) -> int:
@@ -75,6 +76,7 @@ class Cells:
     def store_release(self, index: int, value: int) -> None:
         """Write a cell; everything before this is visible to whoever sees the new value."""
         self._check(index)
+        self._need_writable()
         if NATIVE:
             _lib.ultra_store_release(self._cells + index, value)
         else:
@@ -83,6 +85,7 @@ class Cells:
     def fetch_add(self, index: int, value: int) -> int:
         """Add to a cell in one step, wrapping at 64 bits; returns what it held before."""
         self._check(index)
+        self._need_writable()
         self._need_native("fetch_add")
         before: int = _lib.ultra_fetch_add(self._cells + index, value)
         return before
@@ -90,6 +93,7 @@ class Cells:
     def compare_and_set(self, index: int, expected: int, desired: int) -> bool:
         """Write `desired` if the cell holds `expected`, in one step; returns whether it did."""
         self._check(index)
+        self._need_writable()
         self._need_native("compare_and_set")
         return bool(_lib.ultra_compare_and_set(self._cells + index, expected, desired))
 
@@ -116,9 +120,20 @@ class Cells:
         if not 0 <= index < self._length:
             raise IndexError(f"cell {index} of {self._length}")
 
+    def _need_writable(self) -> None:
+        # In C a store to a page that is mapped for reading ends the process.
+        if not self._writable:
+            raise ValueError("these cells are only read")
+
     def _need_native(self, what: str) -> None:
         if not NATIVE:
             raise NativeMissingError(f"{what} between processes needs ultra._native: {FIX}")
+
+
+def fence() -> None:
+    """Nothing after this is read before what stands before it: between a copy and the look whether it still holds."""
+    if NATIVE:
+        _lib.ultra_fence()
 
 
 class Bell:

@@ -8,8 +8,10 @@ not a pause when the market moves, and no reference count is touched (measured: 
 Known bad case: `_nrt` is private to Numba; `tests/test_hot_canary.py` fails the day it stops meaning this.
 """
 
+import sys
 import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, TypeVar
 
 from numba import config, njit
@@ -149,12 +151,29 @@ class _HotCache(FunctionCache):  # type: ignore[misc]
         return sig, codegen.magic_tuple(), self._key
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        found = super().load_overload(sig, target_context)
+        found = self._load(sig, target_context)
         if found is None:
             self._started = time.perf_counter()
             for listener in cache.listeners:
                 listener(self._label, None)
         return found
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        """What is kept names the module of each function inlined, only to find its globals, which machine code holds
+        already. A strategy that has moved since has a module of another name: an empty one stands in for it."""
+        stand_ins: list[str] = []
+        try:
+            while True:
+                try:
+                    return super().load_overload(sig, target_context)
+                except ModuleNotFoundError as error:
+                    if not error.name or error.name in sys.modules:
+                        raise
+                    stand_ins.append(error.name)
+                    sys.modules[error.name] = ModuleType(error.name)
+        finally:
+            for name in stand_ins:
+                del sys.modules[name]
 
     def save_overload(self, sig: Any, data: Any) -> None:
         super().save_overload(sig, data)

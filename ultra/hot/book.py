@@ -256,6 +256,8 @@ def ahead_second(book: Book, record: Any) -> None:
         if 0 <= offset < side.step * 64:
             prefetch(ladder.levels, np.int64(side.page) * 64 + ((offset * side.inverse) >> 32))
             prefetch(ladder.nodes, np.int64(side.page))
+        else:
+            ladders.ahead(ladder, _side_of(book, record), record.price)
     else:
         slot = tables.find(book.ids, record.order_id)
         if slot >= 0:
@@ -272,6 +274,10 @@ def ahead_third(book: Book, record: Any) -> None:
         if 0 <= offset < side.step * 64:
             row = ladder.levels[np.int64(side.page) * 64 + ((offset * side.inverse) >> 32)]
             prefetch(book.orders, np.int64(row.tail))
+        else:
+            level = max(ladders.level_at(ladder, _side_of(book, record), record.price), 0)
+            prefetch(ladder.levels, level)
+            prefetch(ladder.nodes, level >> 6)
     else:
         slot = tables.find(book.ids, record.order_id)
         if slot >= 0:

@@ -115,6 +115,12 @@ def level_at(ladder: Ladder, s: int, price: int) -> int:
 
 
 @hot
+def ahead(ladder: Ladder, s: int, price: int) -> None:
+    """Ask for the row that leads to a price off the page used last: one add in thirteen over 8,000 stocks."""
+    tables.ahead(ladder.directory, TAG | (s << SIDE_SHIFT) | (price // ladder.sides[s].step >> 6))
+
+
+@hot
 def price_of(ladder: Ladder, s: int, level: int) -> int:
     """Price of a level of side `s`."""
     key = ((ladder.nodes[level >> 6].key & PREFIX) << 6) | (level & 63)
