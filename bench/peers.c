@@ -1,7 +1,9 @@
 /* What C does on the same two cores: the limit to hold the rings of ultra against.
  *
  * pingpong A B N            one cache line each way between two pinned threads: ns of a round trip
- * spsc A B N CAPACITY BATCH a minimal ring of 64-byte records: cached remote index, release and acquire
+ * spsc A B N CAPACITY BATCH LEAST
+ *                           a minimal ring of 64-byte records: cached remote index, release and acquire; a consumer
+ *                           that has caught up waits for LEAST
  *
  * Prints one JSON object. The records, their check and the waiting are those of ultra/hot/drill.py, word for word, so
  * that what differs is the compiler and the ring. Known bad case: threads of one process share their page table, the
@@ -52,7 +54,7 @@ static _Alignas(128) _Atomic int64_t there;
 static _Alignas(128) _Atomic int64_t back;
 static _Alignas(128) _Atomic int arrived;
 static int cores[2];
-static int64_t count, batch, began, ended, looks, wrong;
+static int64_t count, batch, least, began, ended, looks, wrong;
 static int64_t *trips;
 
 static void pin_and_meet(int side) {
@@ -119,11 +121,12 @@ static void *consume(void *unused) {
     int64_t mask = r->capacity - 1, at = 0;
     while (at < count) {
         if (r->cursor_seen == at) {
-            r->cursor_seen = atomic_load_explicit(&r->cursor, memory_order_acquire);
-            if (r->cursor_seen == at) {
+            int64_t cursor = atomic_load_explicit(&r->cursor, memory_order_acquire);
+            if (cursor - at < (least < count - at ? least : count - at)) {
                 relax();
                 continue;
             }
+            r->cursor_seen = cursor;
             looks++;
         }
         for (int64_t end = r->cursor_seen; at < end; at++) {
@@ -172,9 +175,9 @@ int main(int argc, char **argv) {
         qsort(trips, (size_t)count, 8, by_size);
         printf("{\"p50\": %.0f, \"p99\": %.0f, \"max\": %.0f}\n", trips[count / 2] * scale,
                trips[count * 99 / 100] * scale, trips[count - 1] * scale);
-    } else if (argc >= 7) {
+    } else if (argc >= 8) {
         ring *r = &the_ring;
-        r->capacity = atoll(argv[5]), batch = atoll(argv[6]), count -= count % batch;
+        r->capacity = atoll(argv[5]), batch = atoll(argv[6]), least = atoll(argv[7]), count -= count % batch;
         r->slots = aligned_alloc(4096, ((size_t)r->capacity * 64 + 4095) / 4096 * 4096);
         if (!r->slots) return 2;
         memset(r->slots, 0, (size_t)r->capacity * 64);

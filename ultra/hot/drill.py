@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..wire import ADD, NONE
+from ..wire import ADD, NONE, RING_CURSOR
 from . import crowd as crowds
 from . import entry, hot
 from . import fan as fans
@@ -82,7 +82,15 @@ def meet(arrived: Cells, mine: int, other: int, times: int, spins: int) -> bool:
     return load_acquire(arrived, other) >= times
 
 
-# ---- One to one. All loops take (structure, how many records, how many at once, spins before a yield, out, times).
+@hot
+def too_few(cells: Cells, taken: int, least: int, left: int) -> bool:
+    """Whether a consumer that wants the producer to be ahead should wait; the last records are never too few."""
+    # One that takes what there is doesn't look: a look here would fetch the line of the cursor once more.
+    return least > 1 and load_acquire(cells, RING_CURSOR) - taken < min(least, left)
+
+
+# ---- One to one. All loops take (structure, how many records, a count, spins before a yield, out, times). The count is
+# how many are published at once, and for how many the consumer waits when it has caught up.
 
 
 @entry
@@ -102,22 +110,25 @@ def ring_produce(ring: rings.Ring, records: int, batch: int, spins: int, out: An
 
 
 @entry
-def ring_consume(ring: rings.Ring, records: int, batch: int, spins: int, out: Any, times: Any) -> None:
+def ring_consume(ring: rings.Ring, records: int, least: int, spins: int, out: Any, times: Any) -> None:
     """Take what there is, until it was that many."""
-    at, turns, looks, wrong = begin(out), 0, 0, 0
+    at, turns, looks = begin(out), 0, 0
     while at < records and turns < PATIENCE:
+        if too_few(ring.cells, ring.cells[rings.GATE], least, records - at):
+            turns = idle(turns, spins)
+            continue
         count = rings.ready(ring)
         if count == 0:
             turns = idle(turns, spins)
             continue
         for offset in range(count):
-            wrong += int(bad(ring.slots[rings.polled(ring, offset)], out[FIRST] + at + offset))
+            if bad(ring.slots[rings.polled(ring, offset)], out[FIRST] + at + offset):
+                out[BAD] += 1
         rings.release(ring, count)
         looks += 1
         at += count
         turns = 0
     out[LOOKS] += looks
-    out[BAD] += wrong
     end(out, at)
 
 
@@ -141,32 +152,41 @@ def fan_produce(fan: fans.Fan, records: int, batch: int, spins: int, out: Any, t
 
 
 @entry
-def fan_consume(fan: fans.Fan, records: int, batch: int, spins: int, out: Any, times: Any) -> None:
+def fan_consume(fan: fans.Fan, records: int, least: int, spins: int, out: Any, times: Any) -> None:
     """The only consumer."""
-    at, turns, looks, wrong = begin(out), 0, 0, 0
+    at, turns, looks = begin(out), 0, 0
     while at < records and turns < PATIENCE:
+        if too_few(fan.cells, fan.cells[fans.GATE], least, records - at):
+            turns = idle(turns, spins)
+            continue
         count = fans.ready(fan, 0)
         if count == 0:
             turns = idle(turns, spins)
             continue
         for offset in range(count):
-            wrong += int(bad(fan.slots[fans.polled(fan, 0, offset)], out[FIRST] + at + offset))
+            if bad(fan.slots[fans.polled(fan, 0, offset)], out[FIRST] + at + offset):
+                out[BAD] += 1
         fans.release(fan, 0, count)
         looks += 1
         at += count
         turns = 0
     out[LOOKS] += looks
-    out[BAD] += wrong
     end(out, at)
 
 
 @entry
-def diamond_consume(fan: fans.Fan, records: int, batch: int, spins: int, out: Any, times: Any) -> None:
+def diamond_consume(fan: fans.Fan, records: int, least: int, spins: int, out: Any, times: Any) -> None:
     """All three consumers of a diamond, in turns: two write into each record, the last wants what both wrote."""
-    at, turns, looks, wrong = begin(out), 0, 0, 0
+    at, turns, looks = begin(out), 0, 0
     while at < records and turns < PATIENCE:
+        known = fan.cells[fans.GATE + fans.SEEN] - fan.cells[fans.GATE]
+        # The last may be behind the first, where the one between had looked earlier: then there is work.
+        together = known == 0 and fan.cells[fans.GATE] == fan.cells[fans.GATE + 2 * fans.STRIDE]
+        if together and too_few(fan.cells, fan.cells[fans.GATE], least, records - at):
+            turns = idle(turns, spins)
+            continue
         new = fans.ready(fan, 0)
-        looks += int(new > 0)
+        looks += int(known == 0 and new > 0)
         first = min(new, SHARE)
         for offset in range(first):
             fan.slots[fans.polled(fan, 0, offset)].qty += 1
@@ -180,12 +200,12 @@ def diamond_consume(fan: fans.Fan, records: int, batch: int, spins: int, out: An
             turns = idle(turns, spins)
             continue
         for offset in range(count):
-            wrong += int(bad(fan.slots[fans.polled(fan, 2, offset)], out[FIRST] + at + offset, 0, STAMPS))
+            if bad(fan.slots[fans.polled(fan, 2, offset)], out[FIRST] + at + offset, 0, STAMPS):
+                out[BAD] += 1
         fans.release(fan, 2, count)
         at += count
         turns = 0
     out[LOOKS] += looks
-    out[BAD] += wrong
     end(out, at)
 
 
@@ -218,22 +238,25 @@ def crowd_produce(crowd: crowds.Crowd, records: int, batch: int, spins: int, out
 
 
 @entry
-def crowd_consume(crowd: crowds.Crowd, records: int, batch: int, spins: int, out: Any, times: Any) -> None:
-    """Take what there is of one producer."""
-    at, turns, looks, wrong = begin(out), 0, 0, 0
+def crowd_consume(crowd: crowds.Crowd, records: int, least: int, spins: int, out: Any, times: Any) -> None:
+    """Take what there is of one producer, until it was that many."""
+    at, turns, looks = begin(out), 0, 0
     while at < records and turns < PATIENCE:
+        if too_few(crowd.cells, crowd.cells[crowds.GATE], least, records - at):
+            turns = idle(turns, spins)
+            continue
         count = crowds.ready(crowd)
         if count == 0:
             turns = idle(turns, spins)
             continue
         for offset in range(count):
-            wrong += int(bad(crowd.slots[crowds.polled(crowd, offset)], out[FIRST] + at + offset))
+            if bad(crowd.slots[crowds.polled(crowd, offset)], out[FIRST] + at + offset):
+                out[BAD] += 1
         crowds.release(crowd, count)
         looks += 1
         at += count
         turns = 0
     out[LOOKS] += looks
-    out[BAD] += wrong
     end(out, at)
 
 

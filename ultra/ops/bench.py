@@ -2,8 +2,10 @@
 
 Two processes map the same nameless memory, compile before they are pinned, and then wait for words on a pipe: so all
 cases of a run are interleaved, round by round, over the same pages and cores, and what is shown is a median of rounds.
-Regimes, because one figure would mean nothing: `saturated`, the producer a ring ahead and publishing in batches; and
-`chasing`, one record at a time and a consumer at its heels. The batch that the consumer saw tells which it really was.
+Regimes, because one figure would mean nothing. `saturated`: the producer publishes batches, and the consumer, when it
+has caught up, lets it get half a ring ahead. `unbatched`: one record at a time, and the consumer takes what there is.
+`chasing`: so does it here, and with two slots there is hardly ever more than one. The batch that the consumer saw, that
+is, records by looks at the other side that found some, tells what it really was.
 Invariant: a record that was not whole or not in order is counted as bad, and a run with a bad record ends with 1.
 Known bad case: on a machine that does other work, a round in which a core was taken away is a measurement of that; the
 hiccup of both cores, read in the same run, stands beside the figures.
@@ -62,6 +64,11 @@ class Case(NamedTuple):
     regime: str
     capacity: int
     batch: int
+
+
+def least(case: Case) -> int:
+    """For how many records a consumer waits that has caught up."""
+    return max(1, case.capacity // 2) if case.regime == "saturated" else 1
 
 
 def _ring_size(capacity: int) -> int:
@@ -292,10 +299,11 @@ def play(ring: Any, case: Case, side: int, records: int, number: int, spins: int
     form, out, times = FORMS[case.form], np.zeros(drill.OUT, np.int64), histograms.create()
     mine = records // 2 if form.both_make and side == 0 else records
     out[drill.FIRST] = number * records
+    count = case.batch if side == 0 or form.both_make else least(case)
     moved = time.monotonic()
     while True:
         before = int(out[drill.RECORDS])
-        form.loops[side](ring, mine, case.batch, spins, out, times)
+        form.loops[side](ring, mine, count, spins, out, times)
         if out[drill.RECORDS] >= mine:
             break
         if out[drill.RECORDS] != before:
