@@ -16,6 +16,7 @@ from . import crowd as crowds
 from . import entry, hot
 from . import fan as fans
 from . import histogram as histograms
+from . import post as posts
 from . import ring as rings
 from .atomics import Cells, load_acquire, store_release
 from .clock import ticks
@@ -39,11 +40,25 @@ class Pair(NamedTuple):
     back: rings.Ring
 
 
+class PostPair(NamedTuple):
+    """The same of posts."""
+
+    there: posts.Post
+    back: posts.Post
+
+
 @hot
 def fill(record: Any, number: int, producer: int = 0) -> None:
     """Every field tells the number."""
+    record.sequence = number
+    fill_post(record, number, producer)
+
+
+@hot
+def fill_post(record: Any, number: int, producer: int = 0) -> None:
+    """The same but for the sequence, which in a post is not the writer's."""
     record.kind, record.side, record.flag, record.instrument = ADD, 0, 0, producer
-    record.sequence, record.ts_event, record.ts_recv = number, number * 3, number * 5
+    record.ts_event, record.ts_recv = number * 3, number * 5
     record.order_id, record.price, record.qty = ~number, number << 7, number * 9
     # So far they add up to 145 * number - 1; this makes it 256 * number.
     record.aux = number * 111 + 1
@@ -283,28 +298,38 @@ def crowd_contend(crowd: crowds.Crowd, records: int, batch: int, spins: int, out
     end(out, at)
 
 
-# ---- There and back.
+# ---- There and back, by rings and by posts.
+
+
+@hot
+def bad_post(record: Any, number: int) -> bool:
+    """The same for a record of a post, whose sequence was right, or it would not have been seen."""
+    total = number + record.ts_event + record.ts_recv + record.order_id + record.price + record.qty + record.aux
+    head = (np.int64(record.kind) ^ ADD) | record.side | record.flag | record.instrument
+    return bool((total - (number << 8)) | head)
 
 
 @entry
 def ping(pair: Pair, records: int, batch: int, spins: int, out: Any, times: histograms.Histogram) -> None:
     """Send a record, wait for its answer, count the ticks between; that many times."""
     at, turns = begin(out), 0
+    made, sent = out[MADE], out[SENT]
     while at < records and turns < PATIENCE:
-        if out[MADE] == at:
-            out[SENT] = ticks()
+        if made == at:
+            sent = ticks()
             fill(pair.there.slots[rings.claimed(pair.there, 0)], out[FIRST] + at)
             rings.publish(pair.there, 1)
-            out[MADE] += 1
+            made += 1
         if rings.ready(pair.back) == 0:
             turns = idle(turns, spins)
             continue
         wrong = bad(pair.back.slots[rings.polled(pair.back, 0)], out[FIRST] + at)
-        histograms.record(times, ticks() - out[SENT])
         rings.release(pair.back, 1)
+        histograms.record(times, ticks() - sent)
         out[BAD] += int(wrong)
         at += 1
         turns = 0
+    out[MADE], out[SENT] = made, sent
     end(out, at)
 
 
@@ -317,10 +342,55 @@ def pong(pair: Pair, records: int, batch: int, spins: int, out: Any, times: hist
             turns = idle(turns, spins)
             continue
         wrong = bad(pair.there.slots[rings.polled(pair.there, 0)], out[FIRST] + at)
-        # Room is certain: the other side asks for an answer only when it has taken the last one.
+        # Given back before the answer: the other side may send again as soon as it sees that, and looks for no room.
+        rings.release(pair.there, 1)
         fill(pair.back.slots[rings.claimed(pair.back, 0)], out[FIRST] + at)
         rings.publish(pair.back, 1)
-        rings.release(pair.there, 1)
+        out[BAD] += int(wrong)
+        at += 1
+        turns = 0
+    end(out, at)
+
+
+@entry
+def ping_post(pair: PostPair, records: int, batch: int, spins: int, out: Any, times: histograms.Histogram) -> None:
+    """As `ping`."""
+    at, turns = begin(out), 0
+    made, sent = out[MADE], out[SENT]
+    while at < records and turns < PATIENCE:
+        if made == at:
+            sent = ticks()
+            fill_post(pair.there.slots[posts.claim(pair.there)], out[FIRST] + at)
+            posts.publish(pair.there)
+            made += 1
+        slot = posts.poll(pair.back)
+        if slot == NONE:
+            turns = idle(turns, spins)
+            continue
+        wrong = bad_post(pair.back.slots[slot], out[FIRST] + at)
+        posts.release(pair.back)
+        histograms.record(times, ticks() - sent)
+        out[BAD] += int(wrong)
+        at += 1
+        turns = 0
+    out[MADE], out[SENT] = made, sent
+    end(out, at)
+
+
+@entry
+def pong_post(pair: PostPair, records: int, batch: int, spins: int, out: Any, times: histograms.Histogram) -> None:
+    """As `pong`."""
+    at, turns = begin(out), 0
+    while at < records and turns < PATIENCE:
+        slot = posts.poll(pair.there)
+        if slot == NONE:
+            turns = idle(turns, spins)
+            continue
+        wrong = bad_post(pair.there.slots[slot], out[FIRST] + at)
+        # Given back before the answer: the other side may send again as soon as it sees that.
+        posts.release(pair.there)
+        fill_post(pair.back.slots[posts.claim(pair.back)], out[FIRST] + at)
+        posts.publish(pair.back)
         out[BAD] += int(wrong)
         at += 1
         turns = 0

@@ -29,6 +29,7 @@ from ..hot import clock, drill, hiccup
 from ..hot import crowd as crowds
 from ..hot import fan as fans
 from ..hot import histogram as histograms
+from ..hot import post as posts
 from ..hot import ring as rings
 from ..hot.wait import BUSY
 from ..wire import RECORD, RING_LINE
@@ -81,6 +82,11 @@ def _pair(buffer: Any, capacity: int) -> drill.Pair:
     return drill.Pair(rings.over(buffer, RECORD, capacity), rings.over(buffer[far:], RECORD, capacity))
 
 
+def _post_pair(buffer: Any, capacity: int) -> drill.PostPair:
+    far = _pages(_ring_size(capacity))
+    return drill.PostPair(posts.over(buffer, RECORD, capacity), posts.over(buffer[far:], RECORD, capacity))
+
+
 def _fan(depends: Sequence[Sequence[int]], consume: Loop) -> Form:
     return Form(
         lambda capacity: fans.size_bytes(RECORD, capacity),
@@ -109,11 +115,15 @@ FORMS: Final = {
     "pingpong": Form(
         lambda capacity: 2 * _pages(_ring_size(capacity)), _pair, lambda pair: None, (drill.ping, drill.pong)
     ),
+    "pingpong, post": Form(
+        lambda capacity: 2 * _pages(_ring_size(capacity)), _post_pair, lambda pair: None,
+        (drill.ping_post, drill.pong_post),
+    ),
 }  # fmt: skip
 # By the word of the command: the forms it measures.
 COMMANDS: Final = {
     "ring": ("ring",),
-    "pingpong": ("pingpong",),
+    "pingpong": ("pingpong", "pingpong, post"),
     "fan": ("fan", "diamond"),
     "crowd": ("crowd", "crowd, two producers"),
 }
@@ -125,7 +135,7 @@ CAPACITY, BATCH, UNBATCHED, CHASING = 8192, 16, 1024, 2
 def cases(command: str, capacity: int = 0, batch: int = 0) -> list[Case]:
     """The cases of a command; a capacity or batch that is given takes the place of those of the saturated case."""
     if command == "pingpong":
-        return [Case("pingpong", "chasing", capacity or UNBATCHED, 1)]
+        return [Case(form, "chasing", capacity or UNBATCHED, 1) for form in COMMANDS[command]]
     found = []
     for form in COMMANDS[command]:
         found.append(Case(form, "saturated", capacity or CAPACITY, batch or BATCH))
@@ -340,7 +350,7 @@ def _row(case: Case, rounds: list[dict[str, Any]]) -> dict[str, Any]:
         "ns_per_record": round(statistics.median(each["ns_per_record"] for each in rounds), 3),
         "batch_seen": round(statistics.median(each["batch_seen"] for each in rounds), 1),
     }  # fmt: skip
-    if case.form != "pingpong":
+    if not case.form.startswith("pingpong"):
         return row
     trips = {name: round(statistics.median(each["trip_ns"][name] for each in rounds)) for name in PERCENTILES}
     return {**row, "batch_seen": 1.0, "trip_ns": trips}
