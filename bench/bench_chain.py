@@ -21,9 +21,9 @@ SMALL = {"engine.order_live_max": 1 << 14, "engine.level_page_max": 1 << 12, "en
 LARGE = {"engine.order_live_max": 1 << 20, "engine.level_page_max": 1 << 18, "engine.instrument_max": 16_384}
 
 
-def machine(sizes, every):
+def machine(sizes, every, journal=None):
     config = load(None, {**sizes, "engine.latency_sample_every": every, "engine.checkpoint_records": 10**9})
-    made = assembly.assemble(config, strategy.load(IMBALANCE), [rings.create(RECORD, 1 << 20)])
+    made = assembly.assemble(config, strategy.load(IMBALANCE), [journal or rings.create(RECORD, 1 << 20)])
     assembly.compile_loop(made)
     assembly.introduce(made)
     return made

@@ -20,6 +20,7 @@ POOL = "test_pool.py::test_a_pool_behaves_as_a_stack_of_free_slots"
 TABLE = "test_table.py::test_a_table_behaves_as_a_dict"
 FULL = "test_table.py::test_full_is_an_outcome_and_a_removal_makes_room_again"
 RING = "test_ring.py::test_a_ring_behaves_as_a_bounded_deque"
+POST = "test_post.py::test_a_post_behaves_as_a_bounded_deque"
 FAN = "test_fan.py::test_a_fan_behaves_as_one_list_with_many_readers"
 BEHIND = "test_fan.py::test_those_behind_a_dead_consumer_fall_back_on_whom_it_waited_for"
 BETWEEN = "test_fan.py::test_a_consumer_that_attaches_while_the_producer_looks_is_not_overwritten"
@@ -57,6 +58,9 @@ MUTANTS = (
     Mutant("ring", "if free < wanted:\n        cells[GATE", "if free < 0:\n        cells[GATE", RING),
     Mutant("ring", "ring.cells[CURSOR] + count)", "ring.cells[CURSOR] + 1)", RING),
     Mutant("ring", "            cells[FULL] += 1\n", "            pass\n", RING),
+    # A mark of the lap before is believed; a slot that was not given back is filled.
+    Mutant("post", "== sequence + 1 else NONE", "<= sequence + 1 else NONE", POST),
+    Mutant("post", "            cells[FULL] += 1\n            return NONE\n", "            cells[FULL] += 1\n", POST),
     # A gate that is not the slowest; a dead consumer that is waited for, or whose own upstream is forgotten with it;
     # one that comes back too far behind, or ahead.
     Mutant("fan", "        _look(cells)\n", "        pass\n", FAN),

@@ -16,6 +16,7 @@ from numba import njit
 from ultra.hot import FLAGS, atomics, bits, clock
 from ultra.hot import crowd as crowds
 from ultra.hot import fan as fans
+from ultra.hot import post as posts
 from ultra.hot import ring as rings
 from ultra.hot.bits import (
     GOLDEN,
@@ -193,11 +194,12 @@ def test_the_order_asked_for_is_in_the_code_that_llvm_gets() -> None:
 
 
 @pytest.mark.jit_only
-@pytest.mark.parametrize("form", ["ring", "fan", "crowd"])
+@pytest.mark.parametrize("form", ["ring", "post", "fan", "crowd"])
 def test_every_publication_is_a_release_and_every_look_an_acquire(form: str) -> None:
     """What `tests/broken.py` can't plant on x86: an order that is missing there shows only here."""
     ring = {
         "ring": lambda: rings.create(RECORD, 4),
+        "post": lambda: posts.create(RECORD, 4),
         "fan": lambda: fans.create(RECORD, 4, [(), (0,)]),
         "crowd": lambda: crowds.create(RECORD, 4),
     }[form]()
@@ -215,6 +217,12 @@ ORDERED: dict[str, tuple[Any, Any, Any, Any]] = {
         lambda ring: rings.ready(ring),
         lambda ring: rings.release(ring, 1),
         lambda ring: rings.room(ring, 9),
+    ),
+    "post": (
+        lambda post: posts.publish(post),
+        lambda post: posts.poll(post),
+        lambda post: posts.release(post),
+        lambda post: posts.claim(post),
     ),
     "fan": (
         lambda fan: fans.publish(fan, 1),

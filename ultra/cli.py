@@ -44,7 +44,7 @@ def _code_of(error: Exception) -> int:
     codes = {
         "StrategyError": USAGE, "RunError": USAGE, "SourceError": DAMAGED, "JournalError": JOURNAL,
         "ReplayError": JOURNAL, "HostError": LOST, "NativeMissingError": USAGE, "SharedError": USAGE,
-        "NoRoomError": USAGE,
+        "NoRoomError": USAGE, "BenchError": NO,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_demo,
         _add_config,
         _add_ring,
+        _add_bench,
     ):
         add(commands)
     return parser
@@ -396,6 +397,43 @@ def _ring_clean(given: argparse.Namespace) -> int:
         for refused in found["refused"]:
             print(f"ultra: {refused}", file=sys.stderr)
     return NO if found["refused"] else DONE
+
+
+def _add_bench(commands: Any) -> None:
+    parser = _command(
+        commands, "bench", _bench, "How fast the rings are between two pinned processes of this machine.",
+        "ultra bench ring",
+    )  # fmt: skip
+    inside = parser.add_subparsers(required=True, metavar="ring|pingpong|fan|crowd")
+    for name, about in (
+        ("ring", "One producer, one consumer: records a second, and the batch that the consumer saw."),
+        ("pingpong", "Two rings, one record there and one back: percentiles of the round trip."),
+        ("fan", "One producer, many consumers: one, and a diamond of three that share a core."),
+        ("crowd", "Many producers, one consumer: one paying for the claim, and two that contend."),
+    ):
+        command = _command(
+            inside, name, _bench, f"{about} Exit code 1 when a record was not whole.",
+            f"ultra bench {name} --cores 2,3 --rounds 9",
+        )  # fmt: skip
+        command.set_defaults(word=name)
+        command.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
+        command.add_argument("--records", type=int, default=0, metavar="N", help="in each round of each case")
+        command.add_argument("--capacity", type=int, default=0, metavar="N", help="slots, a power of two")
+        if name != "pingpong":
+            command.add_argument("--batch", type=int, default=0, metavar="N", help="records published at once")
+        command.add_argument("--cores", default="", metavar="A,B", help="of the two sides (default the last two)")
+        command.add_argument("--rounds", type=int, default=7, metavar="K", help="of all cases in turn (default 7)")
+
+
+def _bench(given: argparse.Namespace) -> int:
+    from .ops import bench
+
+    asked = bench.asked(
+        given.word, given.records, given.capacity, getattr(given, "batch", 0), given.cores, given.rounds
+    )
+    found = bench.measure(*asked)
+    print(json.dumps(found) if given.json else bench.as_text(found))
+    return NO if found["bad"] else DONE
 
 
 def _show_compiling() -> None:

@@ -32,6 +32,7 @@ from ..wire import (
 )
 from . import entry, hot, memory
 from .atomics import Cells, compare_and_set, fetch_add, load_acquire, store_release
+from .ring import UNSIGNED
 
 CURSOR, GATE, SEEN, FULL, FILLED = RING_CURSOR, RING_GATE, 3 * RING_LINE, RING_FULL, CROWD_FILLED
 PRODUCER, CLAIM, COUNT = CROWD_PRODUCER, CROWD_CLAIM, CROWD_COUNT
@@ -101,7 +102,7 @@ def claim(crowd: Crowd, p: int, count: int = 1) -> int:
 @hot
 def slot_of(crowd: Crowd, sequence: int) -> int:
     """The slot of a claimed sequence."""
-    return sequence & (len(crowd.slots) - 1)
+    return sequence & (len(crowd.slots) - 1) & UNSIGNED
 
 
 @hot

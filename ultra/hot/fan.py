@@ -34,6 +34,7 @@ from ..wire import (
 )
 from . import entry, hot, memory
 from .atomics import Cells, compare_and_set, fetch_add, load_acquire, store_release
+from .ring import UNSIGNED
 
 CURSOR, GATE_SEEN, FULL, GATE, STRIDE = RING_CURSOR, RING_LINE, RING_FULL, FAN_GATE, FAN_STRIDE
 SEEN = RING_LINE  # from a consumer's gate to its own view of how far it may read
@@ -112,7 +113,7 @@ def claim(fan: Fan) -> int:
 @hot
 def claimed(fan: Fan, offset: int) -> int:
     """The slot at `offset` of a batch of at most `room` slots."""
-    return (fan.cells[CURSOR] + offset) & (len(fan.slots) - 1)
+    return (fan.cells[CURSOR] + offset) & (len(fan.slots) - 1) & UNSIGNED
 
 
 @hot
@@ -172,7 +173,7 @@ def poll(fan: Fan, k: int) -> int:
 @hot
 def polled(fan: Fan, k: int, offset: int) -> int:
     """The slot at `offset` of a batch of at most `ready` slots."""
-    return (fan.cells[GATE + k * STRIDE] + offset) & (len(fan.slots) - 1)
+    return (fan.cells[GATE + k * STRIDE] + offset) & (len(fan.slots) - 1) & UNSIGNED
 
 
 @hot
