@@ -274,8 +274,8 @@ def chain(stream, journal, every):
 def test_what_it_costs_the_chain_to_be_seen(benchmark, generated):
     """Without; with one record in 64 timed into the histogram; with a watcher who copies the journal's ring.
 
-    The ring holds what it does by default, no market data. With all of it a watcher alone on the ring would be measured
-    as what the journal's process costs anyway: a line that another core has read must be fetched back to be filled."""
+    The ring holds what it does by default, no market data. With all of it the watcher would be its only reader here,
+    where a run has the journal's process too: another measurement."""
     stream, seen = generated(1, 2_000_000), {"plain": [], "timed": [], "watched": []}
     segment = shared.create_nameless("ring", RECORD, 1 << 16)
     journal = rings.over(segment.body, RECORD, 1 << 16)

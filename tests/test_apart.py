@@ -16,7 +16,7 @@ from runs import EAGER, IMBALANCE, MAKER, market
 from ultra import apart, inline, strategy
 from ultra.cold import assembly
 from ultra.config import load
-from ultra.hot import JIT, memory
+from ultra.hot import JIT, clock, memory
 from ultra.hot import book as books
 from ultra.hot import fan as fans
 from ultra.hot import ring as rings
@@ -209,7 +209,8 @@ def test_an_open_loop_takes_no_record_before_its_time() -> None:
     machine = assembly.assemble(settings_of(IMBALANCE), strategy.load(IMBALANCE), [rings.create(RECORD, 1 << 16)])
     assembly.introduce(machine)
     run, raw = machine.run, stream()
-    run.cells[inline.DUE_STEP], run.cells[inline.DUE_FROM] = 1, 0  # all of them long due
+    # Due one after the other from now on, some hundred nanoseconds apart: most are waited for.
+    run.cells[inline.DUE_STEP], run.cells[inline.DUE_FROM] = 300 << 16, clock.now()
     at = machine.pump(run, machine.intake, raw, 0, len(raw) - 8)
     run.cells[inline.ENDED] = 1
     machine.pump(run, machine.intake, raw, at, len(raw) - 8)

@@ -330,6 +330,7 @@ def values(key: str) -> st.SearchStrategy[Any]:
         "journal.mirror": st.from_regex(r"[ -~]{0,80}", fullmatch=True),
         "host.preset": st.sampled_from(["inline", "pipeline", "diamond"]),
         "host.wait": st.sampled_from(["yield", "spin"]),
+        "host.on_feed_loss": st.sampled_from(["drain", "halt"]),
         "engine.huge_pages": st.sampled_from(["none", "2M", "1G"]),
         "risk.instrument": st.dictionaries(SYMBOLS, st.fixed_dictionaries({}, optional=PER_SYMBOL), max_size=3),
         "strategy.parameters": st.dictionaries(NAMES, NUMBERS, max_size=5),

@@ -204,6 +204,20 @@ def test_without_engine_or_venue_the_run_ends_and_the_journal_has_what_was(
     assert replay.found["records"] == through(run.folder) >= last
 
 
+@pytest.mark.parametrize("policy", ["drain", "halt"])
+def test_a_feed_that_does_not_come_back_ends_the_run_as_told(hosted: Callable[..., Hosted], policy: str) -> None:
+    run = hosted(host__feed_restart_max=0, host__on_feed_loss=policy)
+    control = run.at_work(1000)
+    os.kill(control.of(0, STAGE_PID), signal.SIGKILL)
+    code, found, said = run.end()
+    replay = replayed(run.folder)
+    assert code == 5 and "the feed ended with code -9" in said and "Traceback" not in said
+    assert replay.found["matches"] and replay.found["complete"] == (policy == "drain")
+    if policy == "drain":
+        assert_same(found, replay)
+        assert found["errors"]["feed_lost"] == "ended with code -9" and found["messages"] > 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_end_it_drains(hosted: Callable[..., Hosted], number: signal.Signals) -> None:
     run = hosted(host__preset="diamond")
@@ -259,9 +273,11 @@ def test_a_damaged_file_is_told_by_the_feed(day: Path, tmp_path: Path) -> None:
 
 
 def test_an_open_loop_measures_from_the_moment_a_record_was_due(day: Path, tmp_path: Path) -> None:
+    free = ran(day, tmp_path / "free")
     for preset in ("inline", "pipeline"):
         code, found, said = ultra(*run_words(day, tmp_path / preset, host__preset=preset), "--pace", "20000/s")
         assert code == 0, said
+        assert found["state_hash"] == free["state_hash"] and found["records"] == free["records"]
         assert 0 < found["late_ns"]["samples"] <= found["messages"]
         assert found["wall_s"] > 0.9 * found["late_ns"]["samples"] / 20_000
 

@@ -185,6 +185,12 @@ class Host:
     feed_restart_max: int = field(
         default=3, metadata=rules.whole(0, 1000, "times that a dead feed is started again where it was")
     )
+    on_feed_loss: str = field(
+        default="drain",
+        metadata=rules.choice(
+            ("drain", "halt"), "then: answer what is under way and end in good order, or end at once"
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

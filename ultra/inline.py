@@ -127,6 +127,8 @@ def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[...
                 turns = idle(turns, cells[SPINS])
                 continue
             turns = 0
+            if source == NOWHERE:
+                continue  # an open loop: the next record is not due yet
             if source == VENUE:
                 advance(run, head_ts(run))
                 continue

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -103,6 +105,13 @@ def _ran(pid: int) -> tuple[str, int]:
     return text[text.rindex(")") + 2], ran_ns
 
 
+def fifo_note(priority: int) -> list[str]:
+    """Why the hot processes won't have this priority; nothing if they will, or need not."""
+    if priority == 0 or os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_RTPRIO)[0] >= priority:
+        return []
+    return [f"SCHED_FIFO {priority}: not allowed; ordinary priority. LimitRTPRIO={priority}, or ulimit -r {priority}"]
+
+
 class Host:
     """One run of one strategy over one recorded file."""
 
@@ -141,6 +150,8 @@ class Host:
         self._signals = self.restarts = 0
         self._reported = 0.0
         self.drained = False
+        self.feed_lost = ""
+        self._notes = fifo_note(config.host.fifo_priority)
 
     def play(self) -> dict[str, Any]:
         """The engine's result (`core.result`), with what the feed found; RunError, JournalError, HostError."""
@@ -234,16 +245,31 @@ class Host:
             self._lost(stage, f"was stuck ({why}) and was killed")
 
     def _lost(self, stage: int, how: str = "") -> None:
-        """A feed comes back; without engine or venue there is nothing to go on with."""
-        if stage == FEED and self.restarts < self._config.host.feed_restart_max and not self._signals:
-            if self._processes[stage].returncode >= 0:
-                self._fail(stage, how)  # it said why it ended, and would again
+        """A feed comes back, or what it sent is brought to an end; without engine or venue nothing can go on.
+
+        One that ended by itself said why, and would again."""
+        config = self._config.host
+        if stage != FEED:
+            self._fail(stage, how)
+        elif self._processes[stage].returncode < 0 and self.restarts < config.feed_restart_max and not self._signals:
             self.restarts += 1
             self._control.restart(stage)
             self._watches[stage] = Watch()
+            self._close(self._processes[stage])
             self._processes[stage] = self._start(stage)
-            return
-        self._fail(stage, how)
+        elif config.on_feed_loss == "halt":
+            self._fail(stage, how)
+        else:
+            self.feed_lost = how or f"ended with code {self._processes[stage].returncode}"
+            self._control.put(CONTROL_STOP, 1)
+            self._control.put(CONTROL_FEED_END, 1 + int(self._fan.cells[fans.CURSOR]))
+
+    def _close(self, process: subprocess.Popen[bytes]) -> None:
+        """Our ends of the pipes of a dead stage."""
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
     def _fail(self, stage: int, how: str = "") -> None:
         code = self._processes[stage].returncode
@@ -268,17 +294,21 @@ class Host:
     def _result(self) -> dict[str, Any]:
         """What engine and feed printed when they ended."""
         found: dict[str, Any] = json.loads(self._output(ENGINE))
-        feed = json.loads(self._output(FEED))
         errors = found["summary"]["errors"]
-        if feed["truncated_at"] >= 0:
-            errors["truncated_at"] = feed["truncated_at"]
-        if feed["source_error"]:
-            errors["source"] = feed["source_error"]
+        if self.feed_lost:
+            errors["feed_lost"] = self.feed_lost
+            found["summary"]["messages"] = int(self._fan.cells[fans.CURSOR])
+        else:
+            feed = json.loads(self._output(FEED))
+            if feed["truncated_at"] >= 0:
+                errors["truncated_at"] = feed["truncated_at"]
+            if feed["source_error"]:
+                errors["source"] = feed["source_error"]
         late = {name: self._watches[k].late for k, name in enumerate(STAGES) if self._watches[k].late}
         found["summary"]["host"] = {
             "preset": self._config.host.preset, "session": self._session, "feed_restarts": self.restarts,
             "drained": self.drained, "late_looks": late,
-            "notes": [note for segment in self._segments for note in segment.notes],
+            "notes": self._notes + [note for segment in self._segments for note in segment.notes],
         }  # fmt: skip
         return found
 
@@ -297,7 +327,7 @@ class Host:
             self._control_abort()
         deadline = time.monotonic() + END_S
         for process in self._processes:
-            if process.stdin is not None and not process.stdin.closed:
+            if process.stdin is not None:
                 with contextlib.suppress(BrokenPipeError):  # it is gone already
                     process.stdin.close()
             try:
@@ -305,8 +335,7 @@ class Host:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            self._close(process)
         for segment in self._segments:
             segment.remove()
         shared.clean()  # the rings of an engine that was killed

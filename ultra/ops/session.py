@@ -65,7 +65,7 @@ def progress_line(state: dict[str, int]) -> None:
 
 
 def damage(ran: Ran) -> int:
-    """Say what was wrong with the file; the exit code."""
+    """Say what was wrong with the file, or with who read it; the exit code."""
     errors, lines = ran.summary["errors"], []
     if "source" in errors:
         lines.append(str(errors["source"]))
@@ -73,9 +73,11 @@ def damage(ran: Ran) -> int:
         lines.append(
             f"{ran.source}: cut inside a message at offset {errors['truncated_at']}; everything before it was processed"
         )
+    if "feed_lost" in errors:
+        lines.append(f"the feed {errors['feed_lost']}; what it had sent was processed to the end")
     for line in lines:
         print(f"ultra: {line}", file=sys.stderr)
-    return 3 if lines else 0
+    return 5 if "feed_lost" in errors else 3 if lines else 0
 
 
 def write_report(path: Path, ran: Ran) -> None:
