@@ -48,10 +48,11 @@ class Core:
         """Until the feed has ended and all is answered."""
         drive, control, cells = self.drive, self.stage.control, self.drive.run.cells
         try:
+            while int(self.stage.spec["per_s"]) and not control.get(CONTROL_BEGUN):
+                self.stage.turn(0)  # of an open loop we must know from when on it counts, before the first record
+                time.sleep(0.001)
+            cells[inline.DUE_FROM], cells[inline.DUE_STEP] = control.get(CONTROL_BEGUN), control.get(CONTROL_STEP)
             while not self._ended():
-                if control.get(CONTROL_BEGUN) and not cells[inline.DUE_STEP]:
-                    cells[inline.DUE_FROM] = control.get(CONTROL_BEGUN)
-                    cells[inline.DUE_STEP] = control.get(CONTROL_STEP)
                 drive.pump(NOTHING, 0, 0)
             drive.finish()
             self._time()

@@ -36,6 +36,7 @@ from .native import Cells
 from .source import Block
 from .stage import Stage, process
 
+FULL_S: Final = 0.0001  # a fan of the default size lasts some milliseconds
 HEAD_START_S: Final = 0.05  # an open loop begins so long after GO: by then everybody knows when
 
 
@@ -54,6 +55,8 @@ class Feed:
         self._cells[apart.SKIP] = self._fan.cells[0]
         self._cells[apart.PATIENCE], self._spins = assembly.waiting(config)
         self.frames = Frames(Path(str(spec["source"])), config.feed.chunk_bytes)
+        # An open loop must not be late, and who spins has a core of his own.
+        self._sleeps = config.host.wait == "yield" and not self._pace.per_s
         self._from: tuple[float, int] | None = None
         self._send(np.zeros(8, np.uint8), 0, 0)  # compile, or load what was compiled
 
@@ -103,6 +106,8 @@ class Feed:
                 return at  # what is decoded and not sent is never missed: nobody has seen it
             if self._cells[apart.HELD]:
                 self._wait_for_time()
+            elif self._sleeps:
+                time.sleep(FULL_S)  # the fan is full: leave the core to those who empty it
 
     def _waiting(self) -> int:
         return int(self._own.cells[rings.CURSOR] - self._own.cells[rings.GATE])
