@@ -146,6 +146,16 @@ def test_a_journal_killed_too_often_ends_the_run_at_once_with_4(engines: Any) ->
     assert found.code == 0 and found.found["matches"] and found.found["records"] >= last["local"]
 
 
+def test_a_terminated_run_drains(engines: Any) -> None:
+    engine = engines()
+    last = engine.report(local=100)
+    engine.process.send_signal(signal.SIGTERM)
+    assert engine.end() == 0, engine.said
+    found = replayed(engine.folder)
+    assert found.code == 0 and found.found["matches"] and found.found["complete"], found.said
+    assert last["memory"] <= found.found["records"] < 20_000
+
+
 def test_an_interrupted_run_ends_with_130_and_keeps_what_it_took(engines: Any) -> None:
     engine = engines()
     last = engine.report(local=100)

@@ -225,7 +225,7 @@ def test_told_to_end_it_drains(hosted: Callable[..., Hosted], number: signal.Sig
     run.process.send_signal(number)
     code, found, said = run.end()
     assert code == 0, said
-    assert found["host"]["drained"] and found["records"] > 0
+    assert found["drained"] and found["records"] > 0
     assert_same(found, replayed(run.folder))
     assert_same(found, replayed(run.folder.with_name(run.folder.name + "-mirror")))
 

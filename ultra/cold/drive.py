@@ -50,6 +50,7 @@ class Outcome:
     state_hash: str = ""
     truncated_at: int = -1
     source_error: str = ""
+    drained: bool = False  # SIGTERM ended it before the file did
     hiccup: dict[str, int] = field(default_factory=dict)
     ring: str = ""  # name of the journal's ring while the run lasted, "" when it had none
     notes: list[str] = field(default_factory=list)  # what was wished of its memory and not granted

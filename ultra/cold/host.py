@@ -305,9 +305,10 @@ class Host:
             if feed["source_error"]:
                 errors["source"] = feed["source_error"]
         late = {name: self._watches[k].late for k, name in enumerate(STAGES) if self._watches[k].late}
+        found["summary"]["drained"] = self.drained
         found["summary"]["host"] = {
             "preset": self._config.host.preset, "session": self._session, "feed_restarts": self.restarts,
-            "drained": self.drained, "late_looks": late,
+            "late_looks": late,
             "notes": self._notes + [note for segment in self._segments for note in segment.notes],
         }  # fmt: skip
         return found

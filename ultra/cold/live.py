@@ -5,9 +5,13 @@ first record. At the end the inputs still under way are answered, a last hash of
 journal process is waited for: what the summary calls `local` is on disk.
 """
 
+import contextlib
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from .. import inline, strategy
@@ -73,7 +77,8 @@ class Live:
                 drive.begin(self._about)
                 self._set_pace()
                 frames = Frames(self._path, self._config.feed.chunk_bytes)
-                frames.play(self._take, self._mark_source)
+                with drained_by_sigterm(self._drain):
+                    frames.play(self._take, self._mark_source, lambda: outcome.drained)
                 outcome.stream_bytes, outcome.truncated_at = frames.stream_bytes, frames.truncated_at
                 outcome.source_error = frames.source_error
                 drive.finish()
@@ -83,6 +88,9 @@ class Live:
             raise
         drive.close()
         return outcome
+
+    def _drain(self) -> None:
+        self.outcome.drained = True
 
     def _set_pace(self) -> None:
         cells = self._run.cells
@@ -98,7 +106,7 @@ class Live:
             self._begun = time.perf_counter()
             self.outcome.startup_s = self._begun - self._started
         at = self._drive.pump(buffer, 0, stop)
-        while int(self._run.cells[inline.STOPPED_FOR]) == inline.PACED:
+        while int(self._run.cells[inline.STOPPED_FOR]) == inline.PACED and not self.outcome.drained:
             self._wait_for_time()
             at = self._drive.pump(buffer, at, stop)
         return at
@@ -138,6 +146,23 @@ class Live:
         self._reported = now
         messages, memory = int(drive.machine.decoder.cells[0]), int(drive.run.cells[inline.NEXT])
         self._progress({"messages": messages, "memory": memory, "local": drive.durable})
+
+
+@contextlib.contextmanager
+def drained_by_sigterm(act: Callable[[], None]) -> Iterator[None]:
+    """What a service manager sends ends the file early and the run in good order. SIGINT stays an interrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python takes signals in the main thread only
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        act()
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def due_step(per_s: int) -> int:

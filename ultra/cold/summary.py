@@ -42,6 +42,7 @@ def of_run(outcome: Outcome) -> dict[str, Any]:
         "decision_hash": assembly.decision_hash(engine),
         "journal": str(outcome.folder),
         "ring": {"name": outcome.ring, "notes": outcome.notes},
+        "drained": outcome.drained,
         "durability": {"memory": outcome.processed, "local": outcome.durable},
         "throughput_msgs_per_s": round(messages / outcome.loop_s) if outcome.loop_s else 0,
         "loop_s": round(outcome.loop_s, 6),
