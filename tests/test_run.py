@@ -33,8 +33,8 @@ MESSAGES = 8000 if JIT else 400
 SHORT = 600 if JIT else 300
 RUN_KEYS = {
     "messages", "records", "orders", "cancels", "fills", "rejects", "rejects_by_reason", "state_hash",
-    "decision_hash", "journal", "ring", "durability", "throughput_msgs_per_s", "loop_s", "wall_s", "startup_s",
-    "service_ns", "sample_every", "hiccup_ns", "pnl", "by_instrument", "errors",
+    "decision_hash", "journal", "ring", "drained", "durability", "throughput_msgs_per_s", "loop_s", "wall_s",
+    "startup_s", "service_ns", "sample_every", "hiccup_ns", "pnl", "by_instrument", "errors",
 }  # fmt: skip
 REPLAY_KEYS = {
     "records", "state_hash", "matches", "records_per_s", "decision_hash", "orders", "fills", "checkpoints",

@@ -79,7 +79,7 @@ class Watch:
         self.late = 0  # looks at which it had not turned for too long for want of a core
 
     def look(self, pid: int, beat: int, limit_s: float) -> str:
-        """ "" or why it is stuck."""
+        """Why it is stuck; nothing when it turns, or could not."""
         now = time.monotonic()
         if beat != self.beat:
             self.beat, self.since, self.ran = beat, now, _ran(pid)[1]
