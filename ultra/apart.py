@@ -133,10 +133,8 @@ def _follow(exchange: Exchange, end: int) -> None:
         count = min(fans.ready(feed, VENUE), end - gate)
         for offset in range(count):
             exchange.seen[0] = feed.slots[fans.polled(feed, VENUE, offset)]
-            if seen.kind <= REPLACE:
-                outcome = books.apply(exchange.book, seen)
-                if outcome == books.OK or outcome == books.OVER_REDUCED or outcome >= books.CROSSED:
-                    paper.observe(exchange.paper, seen)
+            if seen.kind <= REPLACE and books.changed(books.apply(exchange.book, seen)):
+                paper.observe(exchange.paper, seen)
         fans.release(feed, VENUE, count)
         gate += count
 

@@ -165,7 +165,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _pace(text: str) -> Any:
-    from .cold.live import AT_ONCE, Pace
+    from .cold.pace import AT_ONCE, Pace
 
     if text == "max":
         return AT_ONCE

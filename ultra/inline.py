@@ -38,7 +38,6 @@ GATE_OUTPUT, MIRRORED, PATIENCE, SPINS, DUE_FROM, DUE_STEP = range(13, 19)
 CELLS = 24
 WAITS_MAX = 1 << 14  # turns of waiting in one call, however short each wait was
 NEVER = 1 << 62
-QUIET_GAP_NS = 60_000_000_000  # longer silences of a recording are skipped when it is paced
 # Where an input came from.
 NOWHERE, FEED, REPLY, COMMAND, NOTE, VENUE = range(6)
 # More live orders than this don't fit in a core's cache: warm what the next messages need.

@@ -41,7 +41,6 @@ class Outcome:
     machine: Machine
     folder: Path
     source: Path
-    stream_bytes: int = 0
     wall_s: float = 0.0  # from the first byte to the last answer
     loop_s: float = 0.0  # of it, inside the compiled loop
     startup_s: float = 0.0

@@ -1,8 +1,8 @@
 """The feed as a process: a recorded file, decoded into the fan that engine and venue read.
 
 Its state is a function of the file and of how many records it has sent, and the fan says how many those are. So a feed
-that died is started again from the file's beginning and sends only what the dead one did not (90 M messages a second
-are decoded on the way). What is decoded and not yet published belongs to nobody: nothing is sent twice.
+that died is started again from the file's beginning, decodes it anew, and sends only what the dead one did not. What is
+decoded and not yet published belongs to nobody: nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from ..wire import (
 )
 from . import assembly
 from .frames import Frames
-from .live import Pace, due_step
 from .native import Cells
+from .pace import Clock, Pace, due_step
 from .source import Block
 from .stage import Stage, process
 
@@ -57,7 +57,7 @@ class Feed:
         self.frames = Frames(Path(str(spec["source"])), config.feed.chunk_bytes)
         # An open loop must not be late, and who spins has a core of his own.
         self._sleeps = config.host.wait == "yield" and not self._pace.per_s
-        self._from: tuple[float, int] | None = None
+        self._clock = Clock(self._pace.factor)
         self._send(np.zeros(8, np.uint8), 0, 0)  # compile, or load what was compiled
 
     def play(self) -> None:
@@ -105,24 +105,12 @@ class Feed:
             if self._stopped():
                 return at  # what is decoded and not sent is never missed: nobody has seen it
             if self._cells[apart.HELD]:
-                self._wait_for_time()
+                self._cells[apart.UNTIL] = self._clock.wait(self._own, int(self._cells[apart.UNTIL]))
             elif self._sleeps:
                 time.sleep(FULL_S)  # the fan is full: leave the core to those who empty it
 
     def _waiting(self) -> int:
         return int(self._own.cells[rings.CURSOR] - self._own.cells[rings.GATE])
-
-    def _wait_for_time(self) -> None:
-        """As the clock of a paced run goes on, so does what may be sent."""
-        due = int(self._own.slots[int(self._own.cells[rings.GATE]) & (len(self._own.slots) - 1)].ts_event)
-        now, until = time.perf_counter(), int(self._cells[apart.UNTIL])
-        if self._from is None or due - until > inline.QUIET_GAP_NS:
-            self._from = (now, due)
-        begun, first = self._from
-        until = first + int((now - begun) * self._pace.factor * 1e9)
-        if until < due:
-            time.sleep(min(0.001, (due - until) / self._pace.factor / 1e9))
-        self._cells[apart.UNTIL] = until
 
     def _mark(self, block: Block) -> None:
         """What the file was up to here, in the place where it was so."""

@@ -51,7 +51,7 @@ from ..wire import (
 from . import shared
 from .control import STAGES, Control
 from .drive import RunError, check_core
-from .live import Pace
+from .pace import Pace
 from .pages import Backing
 from .segment import JournalError, refuse_used
 from .tap import backing_of, environment, session_of

@@ -12,28 +12,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from .. import inline, strategy
 from ..config import Config
 from ..hot import clock
 from ..hot import engine as engines
-from ..hot import ring as rings
 from ..wire import SOURCE
 from . import assembly
 from .drive import Drive, Outcome, check_core, describe, quiet, taps_of
 from .frames import Frames
+from .pace import AT_ONCE, Clock, Pace, due_step
 from .source import Block
-
-
-class Pace(NamedTuple):
-    """How fast time passes: `factor` times as fast as it did, or so many records a second; 0 = as fast as can be."""
-
-    factor: float = 0.0
-    per_s: int = 0
-
-
-AT_ONCE: Final = Pace()
 
 
 class Live:
@@ -66,7 +56,7 @@ class Live:
         self._run = machine.run
         self.outcome = Outcome(machine, folder, path)
         self._drive = Drive(machine, taps, self.outcome, self._report)
-        self._pace_from: tuple[float, int] | None = None
+        self._clock = Clock(pace.factor)
 
     def play(self) -> Outcome:
         """Run to the end of the file. RunError, JournalError; a damaged source is in the outcome."""
@@ -79,8 +69,7 @@ class Live:
                 frames = Frames(self._path, self._config.feed.chunk_bytes)
                 with drained_by_sigterm(self._drain):
                     frames.play(self._take, self._mark_source, lambda: outcome.drained)
-                outcome.stream_bytes, outcome.truncated_at = frames.stream_bytes, frames.truncated_at
-                outcome.source_error = frames.source_error
+                outcome.truncated_at, outcome.source_error = frames.truncated_at, frames.source_error
                 drive.finish()
                 outcome.wall_s = time.perf_counter() - (self._begun or time.perf_counter())
         except BaseException:
@@ -105,9 +94,9 @@ class Live:
         if not self._begun:
             self._begun = time.perf_counter()
             self.outcome.startup_s = self._begun - self._started
-        at = self._drive.pump(buffer, 0, stop)
-        while int(self._run.cells[inline.STOPPED_FOR]) == inline.PACED and not self.outcome.drained:
-            self._wait_for_time()
+        cells, at = self._run.cells, self._drive.pump(buffer, 0, stop)
+        while int(cells[inline.STOPPED_FOR]) == inline.PACED and not self.outcome.drained:
+            cells[inline.PACE_UNTIL] = self._clock.wait(self._run.feed, int(cells[inline.PACE_UNTIL]))
             at = self._drive.pump(buffer, at, stop)
         return at
 
@@ -124,19 +113,6 @@ class Live:
             aux=first,
             order_id=second,
         )
-
-    def _wait_for_time(self) -> None:
-        """Let the next record's moment come; silences of a minute and more are skipped."""
-        feed, cells = self._run.feed, self._run.cells
-        due = int(feed.slots[int(feed.cells[rings.GATE]) & (len(feed.slots) - 1)].ts_event)
-        now = time.perf_counter()
-        if self._pace_from is None or due - int(cells[inline.PACE_UNTIL]) > inline.QUIET_GAP_NS:
-            self._pace_from = (now, due)
-        begun, first = self._pace_from
-        until = first + int((now - begun) * self._pace.factor * 1e9)
-        if until < due:
-            time.sleep(min(0.001, (due - until) / self._pace.factor / 1e9))
-        cells[inline.PACE_UNTIL] = until
 
     def _report(self, drive: Drive) -> None:
         """At most four times a second: how far we are, and how far each level of durability is."""
@@ -163,8 +139,3 @@ def drained_by_sigterm(act: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def due_step(per_s: int) -> int:
-    """Ticks between two records of an open loop, times 2^16."""
-    return round(1e9 / per_s / clock.calibrate() * 65536)

@@ -83,6 +83,12 @@ def apply(book: Book, record: Any) -> int:
 
 
 @hot
+def changed(outcome: int) -> bool:
+    """Whether a message with this outcome changed what it was meant to change."""
+    return outcome == OK or outcome == OVER_REDUCED or outcome >= CROSSED
+
+
+@hot
 def complete(book: Book, s: int, slot: int, record: Any) -> int:
     """Write into a record what the feed leaves out, because the order says it; returns the lots that it takes off."""
     kind, left = record.kind, book.orders[slot].qty

@@ -299,5 +299,4 @@ def halt(engine: Engine, instrument: int, halted: int) -> None:
 @hot
 def applied(engine: Engine) -> bool:
     """The last market record changed what it was meant to change."""
-    outcome = engine.cells[OUTCOME]
-    return outcome == books.OK or outcome == books.OVER_REDUCED or outcome >= books.CROSSED
+    return books.changed(engine.cells[OUTCOME])

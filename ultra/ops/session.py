@@ -10,6 +10,7 @@ from .. import strategy
 from ..cold import assembly, core, live
 from ..cold import replay as replays
 from ..cold import summary as summaries
+from ..cold.pace import AT_ONCE, Pace
 from ..config import Config
 from ..hot import engine as engines
 from ..venues import flow, itch
@@ -35,7 +36,7 @@ def run(
     spec: str,
     folder: Path,
     *,
-    pace: live.Pace = live.AT_ONCE,
+    pace: Pace = AT_ONCE,
     progress: Callable[[dict[str, int]], None] | None = None,
     started: float = 0.0,
 ) -> Ran:
