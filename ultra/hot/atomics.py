@@ -2,7 +2,8 @@
 
 A plain array load is hoisted out of a spin loop by the compiler, and a plain store may be moved; these may not.
 The same operations exist in C (`native/`), for code that Numba does not compile; one litmus test holds both.
-Known bad case: on x86 a missing acquire or release does not show in a test, so the IR is checked as well.
+Known bad case: on x86 a missing acquire or release does not show in a test, so the IR is checked as well. With the JIT
+off `fetch_add` and `compare_and_set` are several steps: right for one writer of a cell, wrong for two processes.
 """
 
 from platform import machine

@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from ..config import ConfigError
-from ..hot import clock, drill, hiccup
+from ..hot import JIT, clock, drill, hiccup
 from ..hot import crowd as crowds
 from ..hot import fan as fans
 from ..hot import histogram as histograms
@@ -168,6 +168,7 @@ def asked(command: str, records: int, capacity: int, batch: int, cores: str, rou
         ),
         (0 <= batch <= (capacity or CAPACITY), f"--batch {batch}: wanted 1 to {capacity or CAPACITY:,}, the capacity"),
         (len(chosen) == 2 and {*chosen} <= {*there}, f"--cores {cores}: wanted two of {', '.join(map(str, there))}"),
+        (JIT or command != "crowd", "crowd: two producers claim in one step, which only compiled code can: JIT on"),
     ]
     if wrong := tuple(text for good, text in limits if not good):
         raise ConfigError("command line", wrong)
