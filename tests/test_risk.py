@@ -22,7 +22,21 @@ from ultra.hot.risk import (
     REASONS,
     SANE_MAX,
 )  # fmt: skip
-from ultra.wire import ASK, BID, HALTED, NONE, PAUSED, QUOTE_ONLY, REQUEST, TRADING, UNKNOWN_STATE
+from ultra.wire import (
+    ASK,
+    BID,
+    CLOSED,
+    HALTED,
+    NONE,
+    PAUSED,
+    QUOTE_ONLY,
+    RECONCILING,
+    REQUEST,
+    STALE,
+    SYNCING,
+    TRADING,
+    UNKNOWN_STATE,
+)  # fmt: skip
 
 HIGH = (1 << 63) - 1
 SECOND = 1_000_000_000
@@ -140,10 +154,27 @@ def test_a_sell_counts_against_the_short_side_of_the_position_limit() -> None:
 
 def test_the_kill_switch_is_above_everything() -> None:
     desk = Desk()
-    desk.risk.halted[0] = 1
+    desk.risk.gates[risks.KILL] = 1
     assert desk.ask() == desk.ask(qty=-1) == "halted"
-    desk.risk.halted[0] = 0
+    desk.risk.gates[risks.KILL] = 0
     assert desk.ask() == "pass"
+
+
+@pytest.mark.parametrize(
+    ("gate", "reason", "shut"),
+    [(risks.FEED, "stale_book", (SYNCING, STALE)), (risks.SESSION, "no_session", (RECONCILING, CLOSED))],
+)
+def test_nothing_leaves_on_a_book_that_is_not_whole_or_without_a_session(
+    gate: int, reason: str, shut: tuple[int, ...]
+) -> None:
+    desk = Desk()
+    for state in shut:
+        desk.risk.gates[gate] = state
+        assert desk.ask() == reason
+        desk.risk.gates[risks.KILL] = 1
+        assert desk.ask() == "halted"
+        desk.risk.gates[:] = 0
+        assert desk.ask() == "pass"
 
 
 def test_the_last_trade_is_the_reference_when_a_side_is_empty() -> None:

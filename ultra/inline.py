@@ -274,7 +274,7 @@ def next_replayed(run: Run) -> int:
     if rings.ready(run.commands) > 0:
         record = run.commands.slots[rings.polled(run.commands, 0)]
         if record.sequence == cells[NEXT]:
-            return COMMAND if record.kind <= engines.LAST_KIND else -1 - CHECKPOINT_DUE
+            return COMMAND if not engines.is_mark(record.kind) else -1 - CHECKPOINT_DUE
     elif cells[ENDED] == 0:
         return -1 - NEED_RECORDS
     return FEED if rings.ready(run.feed) > 0 else -1 - NEED_BYTES

@@ -35,6 +35,8 @@ FILL: Final = 17  # order_id = our handle, price, qty; aux = match number of the
 CANCELLED: Final = 18  # order_id = our handle; qty = what was left
 REJECTED: Final = 19  # order_id = our handle; aux = a reason of `ultra.hot.risk` or of the venue
 REPLY_LAST: Final = REJECTED
+REPLACED: Final = 20  # of a REPORT only
+TRIGGERED: Final = 21  # of a REPORT only: a stop order became an ordinary one
 
 TIMER: Final = 32  # ts_event = the moment it was due
 LIMIT: Final = 33  # instrument (NONE = all), order_id = which limit, aux = its value
@@ -43,16 +45,35 @@ HALT: Final = 35  # instrument (NONE = all), aux = 1 halt, 0 resume
 CHECKPOINT: Final = 36  # aux = first 64 bits of the state hash before this record, order_id = the next 64
 END: Final = 37  # as CHECKPOINT, written once when a run ends in good order
 SOURCE: Final = 38  # price = offset in the source file, aux and order_id = first 128 bits of its SHA-256 up to there
+FEED_STATE: Final = 39  # aux = one of the feed's states below; price = message it waits for, qty = how many are missing
+SESSION_STATE: Final = 40  # aux = one of the session's states below; price = the venue's message we have come to
 
 # Kinds of output: what the engine asks of a venue.
 NEW: Final = 1
 CANCEL_ORDER: Final = 2
+# What else a matching venue is asked (ENTRY), by its clients and by whoever runs it.
+REPLACE_ORDER: Final = 3  # aux = the order's new number
+MASS_CANCEL: Final = 4  # every order of the owner; of one instrument, or of all (NONE)
+SET_STATE: Final = 5  # aux = the trading state that the instrument gets; leaving AUCTION for TRADING uncrosses
+END_OF_DAY: Final = 6  # what does not outlive the day is cancelled
 
 # Flags. On EXECUTE and TRADE: the volume must not be counted (ITCH `printable = N`).
 NOT_PRINTABLE: Final = 1
 # On NEW: cancel what does not trade at once; refuse the order if any of it would trade at once.
 IMMEDIATE: Final = 1
 POST_ONLY: Final = 2
+# Of an ENTRY also: all or nothing, at once; at any price; wait for the trigger price; outlive the day; only in the
+# opening, only in the closing auction; not shown. Two bits say what happens if it would meet an order of its owner.
+FILL_OR_KILL: Final = 4
+AT_MARKET: Final = 8
+STOP: Final = 16
+GOOD_TILL_CANCEL: Final = 32
+ON_OPEN: Final = 64
+ON_CLOSE: Final = 128
+HIDDEN: Final = 256
+STP_NEWEST: Final = 512
+STP_OLDEST: Final = 1024
+STP_BOTH: Final = 1536
 
 # Trading states of an instrument (STATUS.aux).
 UNKNOWN_STATE: Final = 0
@@ -60,6 +81,16 @@ TRADING: Final = 1
 HALTED: Final = 2
 PAUSED: Final = 3
 QUOTE_ONLY: Final = 4
+AUCTION: Final = 5  # orders are collected and nothing trades until the uncross
+
+# States of a feed (FEED_STATE.aux): its books are whole; not yet; no longer. Zero, so that a recorded file is live.
+LIVE: Final = 0
+SYNCING: Final = 1
+STALE: Final = 2
+# States of a session with a venue (SESSION_STATE.aux). New orders leave in the first only.
+OPEN: Final = 0
+RECONCILING: Final = 1
+CLOSED: Final = 2
 
 RECORD: Final = np.dtype(
     [
@@ -94,7 +125,44 @@ REQUEST: Final = np.dtype(
     align=True,
 )
 
-assert RECORD.itemsize == REQUEST.itemsize == 64, "a record is one cache line"
+# What a client asks of a matching venue, and what the venue tells that client. `owner` is the account's index there,
+# `order_id` the client's own number of the order, unique within its account for the day.
+ENTRY: Final = np.dtype(
+    [
+        ("kind", "i1"),
+        ("side", "i1"),
+        ("flag", "i2"),
+        ("instrument", "i4"),
+        ("owner", "i4"),
+        ("display", "i4"),  # lots of an iceberg that are shown at a time; 0 = all
+        ("order_id", "i8"),
+        ("ts_event", "i8"),  # when it takes effect
+        ("price", "i8"),
+        ("qty", "i8"),  # on CANCEL_ORDER: what is to be left, 0 = nothing
+        ("stop", "i8"),  # the trigger price of a STOP
+        ("aux", "i8"),  # NEW: least lots that must trade at once, 0 = any; else see the kind
+    ],
+    align=True,
+)
+REPORT: Final = np.dtype(
+    [
+        ("kind", "i1"),  # ACCEPTED, FILL, CANCELLED, REJECTED, REPLACED, TRIGGERED
+        ("side", "i1"),
+        ("flag", "i2"),  # on FILL: 1 = it took, 0 = it was resting; else as the ENTRY
+        ("instrument", "i4"),
+        ("owner", "i4"),
+        ("reason", "i4"),  # of REJECTED and CANCELLED, by `ultra.venues.matching`
+        ("order_id", "i8"),
+        ("ts_event", "i8"),
+        ("price", "i8"),
+        ("qty", "i8"),  # FILL: lots traded; CANCELLED: lots taken off; else what is open
+        ("ref", "i8"),  # the order's number in the public feed
+        ("aux", "i8"),  # FILL: match number; REPLACED: the number it had before
+    ],
+    align=True,
+)
+
+assert RECORD.itemsize == REQUEST.itemsize == ENTRY.itemsize == REPORT.itemsize == 64, "a record is one cache line"
 
 # Cells of a ring in shared memory, as indices of int64. Each sequence is two cache lines from the next: the
 # adjacent-line prefetcher would couple neighbours. These mean the same in all three forms of ring.
@@ -171,6 +239,7 @@ KIND_NAMES: Final = {
     STATUS: "status", INSTRUMENT: "instrument", ACCEPTED: "accepted", FILL: "fill", CANCELLED: "cancelled",
     REJECTED: "rejected", TIMER: "timer", LIMIT: "limit", PARAMETER: "parameter", HALT: "halt",
     CHECKPOINT: "checkpoint", END: "end", SOURCE: "source",
+    FEED_STATE: "feed_state", SESSION_STATE: "session_state",
 }  # fmt: skip
 
 

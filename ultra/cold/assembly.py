@@ -237,7 +237,7 @@ def state_parts(engine: engines.Engine) -> dict[str, Any]:
         "last": engine.risk.last[:known],
         "recent": engine.risk.recent,
         "reasons": engine.risk.reasons,
-        "halted": engine.risk.halted,
+        "gates": engine.risk.gates,
         "outbox": engine.outbox,
         "state": engine.state[:known],
         "params": engine.params,

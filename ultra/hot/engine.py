@@ -12,7 +12,9 @@ import numpy as np
 
 from ..wire import (
     ACCEPTED,
+    CHECKPOINT,
     EXECUTE,
+    FEED_STATE,
     FILL,
     HALT,
     INSTRUMENT,
@@ -27,6 +29,8 @@ from ..wire import (
     REPLACE,
     REPLY_LAST,
     REQUEST,
+    SESSION_STATE,
+    SOURCE,
     STATUS,
     TIMER,
     TRADE,
@@ -47,7 +51,6 @@ SEQUENCE, NOW, INSTRUMENTS, DECISION_HASH, DECISIONS = 0, 1, 2, 3, 4
 ORDERS_SENT, CANCELS_SENT, REFUSED, VENUE_REJECTS, UNKNOWN_RECORDS = 5, 6, 7, 8, 9
 OUTCOME = 10  # what became of the last market record in the book
 CELLS = 16
-LAST_KIND = HALT  # records beyond it (CHECKPOINT, END) are numbered, but nothing happens at them
 
 
 class Engine(NamedTuple):
@@ -192,8 +195,18 @@ def on_command(engine: Engine, record: Any) -> None:
         engine.params_words[record.order_id] = record.aux
     elif record.kind == HALT:
         halt(engine, np.int64(record.instrument), record.aux)
-    elif record.kind <= LAST_KIND:
+    elif record.kind == FEED_STATE:
+        engine.risk.gates[risks.FEED] = record.aux
+    elif record.kind == SESSION_STATE:
+        engine.risk.gates[risks.SESSION] = record.aux
+    elif not is_mark(record.kind):
         engine.cells[UNKNOWN_RECORDS] += 1
+
+
+@hot
+def is_mark(kind: int) -> bool:
+    """CHECKPOINT, END and SOURCE are numbered, but nothing happens at them."""
+    return CHECKPOINT <= kind <= SOURCE
 
 
 @hot
@@ -291,7 +304,7 @@ def refused(engine: Engine, request: Any, reason: int) -> None:
 def halt(engine: Engine, instrument: int, halted: int) -> None:
     """Refuse new orders of one instrument, or of all (NONE), until resumed. Cancels pass."""
     if instrument < 0:
-        engine.risk.halted[0] = halted
+        engine.risk.gates[risks.KILL] = halted
     elif instrument < len(engine.market):
         engine.market[instrument].halted = halted
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..wire import ASK, BID, NONE, TRADING
+from ..wire import ASK, BID, LIVE, NONE, OPEN, TRADING
 from . import hot
 from .atomics import Cells
 
@@ -20,10 +20,13 @@ HALTED, NOT_TRADING, BAD_QTY, BAD_PRICE, QTY_LIMIT, NOTIONAL_LIMIT, NO_REFERENCE
 POSITION_LIMIT, OPEN_ORDER_LIMIT, RATE_LIMIT, DUPLICATE, NO_ROOM, UNKNOWN_ORDER, BAD_SIDE = range(9, 16)
 # What a venue may answer.
 WOULD_TRADE, VENUE_FULL, VENUE_UNKNOWN_ORDER = 16, 17, 18
+# The books are not whole; the venue and we don't agree yet on what is open, or there is no session; anything else that
+# a venue may say.
+STALE_BOOK, NO_SESSION, VENUE_REFUSED = 19, 20, 21
 REASONS = (
     "pass", "halted", "not_trading", "bad_qty", "bad_price", "qty_limit", "notional_limit", "no_reference",
     "price_collar", "position_limit", "open_order_limit", "rate_limit", "duplicate", "no_room", "unknown_order",
-    "bad_side", "would_trade", "venue_full", "venue_unknown_order",
+    "bad_side", "would_trade", "venue_full", "venue_unknown_order", "stale_book", "no_session", "venue_refused",
 )  # fmt: skip
 
 # Limits, by column. A value of 0 or less refuses everything: a limit nobody set is not a licence. The exception
@@ -39,6 +42,9 @@ SLICES = 16
 SANE_MAX = 1 << 45  # a price or quantity beyond it is a mistake, and the sums below would leave int64
 COLLAR_BPS_MAX = 100_000
 
+# What stands between all orders and the venue: the kill switch, the state of the feed, the state of the session.
+KILL, FEED, SESSION = range(3)
+
 LAST = np.dtype([("ts", "i8"), ("price", "i8"), ("qty", "i8"), ("side", "i8")])
 
 
@@ -49,7 +55,7 @@ class Risk(NamedTuple):
     last: Any  # LAST[instruments]: the order sent last, for duplicates
     recent: Cells  # int64[2 * SLICES]: numbers of the last slices of time, then the messages in each
     reasons: Cells  # int64[32]: how often each reason was given
-    halted: Cells  # int64[1]: the kill switch of the engine
+    gates: Cells  # int64[4]: by KILL, FEED, SESSION; 0 = open
 
 
 def create(instruments: int) -> Risk:
@@ -61,7 +67,7 @@ def create(instruments: int) -> Risk:
         last,
         np.zeros(2 * SLICES, np.int64),
         np.zeros(32, np.int64),
-        np.zeros(1, np.int64),
+        np.zeros(4, np.int64),
     )
 
 
@@ -70,8 +76,12 @@ def check(risk: Risk, view: Any, request: Any, now: int) -> int:
     """PASS, or the reason why this new order must not be sent. Changes nothing."""
     limits = risk.limits[request.instrument]
     side, price, qty = request.side, request.price, request.qty
-    if risk.halted[0] != 0 or view.halted != 0:
+    if risk.gates[KILL] != 0 or view.halted != 0:
         return HALTED
+    if risk.gates[FEED] != LIVE:
+        return STALE_BOOK
+    if risk.gates[SESSION] != OPEN:
+        return NO_SESSION
     if view.status != TRADING:
         return NOT_TRADING
     if side != BID and side != ASK:
