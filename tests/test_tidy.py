@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/cold": (*BESIDE, "ultra.cold", "ultra._native"),
     "ultra/ops": ("ultra",),
     "ultra/cli.py": ("ultra",),
+    "ultra/commands": ("ultra",),
     "ultra/__main__.py": ("ultra",),
     "ultra/__init__.py": ("ultra",),
 }

@@ -1,0 +1,149 @@
+"""`ultra run`, `book`, `replay`, `gen`: recorded days in, orders and journals out."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ..config import ConfigError
+from . import DAMAGED, DONE, NO, command, configuration, fail, load_config, show_compiling
+
+
+def add(commands: Any) -> None:
+    """All four."""
+    for each in (_add_run, _add_book, _add_replay, _add_gen):
+        each(commands)
+
+
+def _add_run(commands: Any) -> None:
+    parser = command(
+        commands, "run", _run, "Run a strategy over a recorded ITCH 5.0 file on the paper venue; journal every input.",
+        "ultra run --itch day.itch50.gz --strategy ultra.strategies.maker:MarketMaker --instrument AAPL",
+    )  # fmt: skip
+    parser.add_argument(
+        "--itch", type=Path, required=True, metavar="FILE", help="ITCH 5.0, length-framed, plain or gzip"
+    )
+    parser.add_argument(
+        "--strategy", required=True, metavar="SPEC", help="package.module:Class or path/to/file.py:Class"
+    )
+    parser.add_argument("--instrument", action="append", default=[], metavar="SYMBOL", help="only these (repeatable)")
+    parser.add_argument(
+        "--pace", default="max", metavar="max|10x|N/s", help="how fast time passes, or messages a second (default max)"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=["inline", "pipeline", "diamond"],
+        help="which processes it is (default inline)",
+    )
+    parser.add_argument("--date", default=None, metavar="YYYY-MM-DD", help="day of the session, New York")
+    parser.add_argument("--journal", type=Path, metavar="DIR", help="folder of the journal (default runs/TIME)")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="also write the run as a page with charts")
+    parser.add_argument(
+        "--session", metavar="NAME", help="name of its shared memory (default run-PID-0); see ultra ring"
+    )
+    parser.add_argument("--progress", action="store_true", help="print progress even when stderr is not a terminal")
+    configuration(parser)
+
+
+def _run(given: argparse.Namespace) -> int:
+    started = time.perf_counter()
+    config = load_config(given)
+    from ..ops import session
+
+    show_compiling()
+    folder = given.journal or Path("runs") / time.strftime("%Y%m%dT%H%M%S")
+    progress = session.progress_line if given.progress or sys.stderr.isatty() else None
+    ran = session.run(
+        config, given.itch, given.strategy, folder, pace=_pace(given.pace), progress=progress, started=started
+    )
+    summary = ran.summary
+    if given.report:
+        session.write_report(given.report, ran)
+        summary["report"] = str(given.report)
+    print(json.dumps(summary) if given.json else session.as_text(summary))
+    return session.damage(ran)
+
+
+def _pace(text: str) -> Any:
+    from ..cold.pace import AT_ONCE, Pace
+
+    if text == "max":
+        return AT_ONCE
+    try:
+        if text.endswith("/s") and 1 <= int(text.removesuffix("/s")) <= 10**8:
+            return Pace(per_s=int(text.removesuffix("/s")))
+        if 0 < float(text.removesuffix("x")) < 1e9:
+            return Pace(factor=float(text.removesuffix("x")))
+    except ValueError:
+        pass
+    wanted = "wanted max, a factor as 1x or 10x, or an open loop as 100000/s"
+    raise ConfigError("command line", (f"--pace {text}: {wanted}",))
+
+
+def _add_book(commands: Any) -> None:
+    parser = command(
+        commands, "book", _book, "Build the order books of an ITCH 5.0 file and show them at its end.",
+        "ultra book day.itch50.gz --instrument AAPL --depth 5",
+    )  # fmt: skip
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--depth", type=int, default=10, metavar="N", help="levels a side (default 10)")
+    parser.add_argument("--instrument", action="append", default=[], metavar="SYMBOL", help="only these (repeatable)")
+    configuration(parser)
+
+
+def _book(given: argparse.Namespace) -> int:
+    if given.depth < 1:
+        raise ConfigError("command line", (f"--depth {given.depth}: wanted 1 or more",))
+    config = load_config(given)
+    from ..ops import books
+
+    show_compiling()
+    found = books.build(config, given.file, given.depth)
+    print(json.dumps(found.as_json()) if given.json else found.as_text())
+    return fail(DAMAGED, found.damage) if found.damage else DONE
+
+
+def _add_replay(commands: Any) -> None:
+    parser = command(
+        commands, "replay", _replay, "Rebuild an engine from its journal and compare every state hash on the way.",
+        "ultra replay runs/20261123T093000",
+    )  # fmt: skip
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--source", type=Path, metavar="FILE", help="the recorded file, when it has moved")
+    parser.add_argument("--force", action="store_true", help="replay although the strategy's code has changed")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
+
+
+def _replay(given: argparse.Namespace) -> int:
+    from ..ops import session
+
+    show_compiling()
+    found = session.replay(given.folder, given.source, given.force)
+    print(json.dumps(found) if given.json else session.replay_text(found))
+    return DONE if found["matches"] else NO
+
+
+def _add_gen(commands: Any) -> None:
+    parser = command(
+        commands, "gen", _gen, "Write a synthetic but realistic stream; the same seed gives the same bytes.",
+        "ultra gen itch --instruments 20 --messages 1000000 --seed 7 -o flow.itch50.gz",
+    )  # fmt: skip
+    parser.add_argument("format", choices=["itch"])
+    parser.add_argument("--instruments", type=int, required=True, metavar="N", help="1 to 65535")
+    parser.add_argument("--messages", type=int, required=True, metavar="N", help="messages in the whole file")
+    parser.add_argument("--seed", type=int, required=True, metavar="S")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="compressed when it ends in .gz"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
+
+
+def _gen(given: argparse.Namespace) -> int:
+    from ..ops import session
+
+    show_compiling()
+    found = session.generate(given.output, given.instruments, given.messages, given.seed)
+    print(json.dumps(found) if given.json else "\n".join(f"{key:<12} {value}" for key, value in found.items()))
+    return DONE
