@@ -102,10 +102,16 @@ MUTANTS = (
     Mutant("risk", "        risk.recent[SLICES + k] = 0\n", "", RATE),
     Mutant("risk", "if risk.recent[k] > oldest:", "if risk.recent[k] > oldest + 1:", RATE),
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
-    # ring too many; a request leaves one record early, or when only one journal has its cause.
+    # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
     Mutant("apart", "fans.STRIDE] - waiting", "fans.STRIDE]", LOCKSTEP),
     Mutant("apart", "count = min(waiting, cells[SKIP])", "count = waiting", REBORN),
     Mutant("inline", "if cause >= load_acquire(", "if cause > load_acquire(", GATED),
-    Mutant("inline", "return cells[MIRRORED] == 0 or cause", "return cells[MIRRORED] >= 0 or cause", GATED),
+    Mutant("inline", "return run.cells[MIRRORED] == 0 or", "return run.cells[MIRRORED] >= 0 or", GATED),
+    Mutant(
+        "inline",
+        "cause = max(cause, request.sequence)",
+        "cause = output.slots[rings.polled(output, 0)].sequence",
+        GATED,
+    ),
 )

@@ -197,7 +197,7 @@ def next_source(run: Run) -> int:
     if cells[TIMER_NS] > 0 and timer_due(run, now):
         return NOTE
     if output_waits(run.engine.output) and request_ts(run) + run.venue.cells[paper.LATENCY_NS] <= now:
-        return VENUE if cells[GATE_OUTPUT] == 0 or covered(run) else -1 - GATED
+        return VENUE if cells[GATE_OUTPUT] == 0 or covered(run, now) else -1 - GATED
     if rings.ready(run.feed) == 0:
         return -1 - NEED_BYTES
     return FEED if cells[DUE_STEP] == 0 or ticks() >= due_tick(cells) else NOWHERE
@@ -229,13 +229,23 @@ def request_ts(run: Run) -> int:
 
 
 @hot
-def covered(run: Run) -> bool:
-    """Whether what caused the oldest request is on disk: in both journals, if there are two."""
-    output, cells = run.engine.output, run.cells
-    cause = output.slots[rings.polled(output, 0)].sequence
+def covered(run: Run, now: int) -> bool:
+    """Whether what caused the requests due at `now` is on disk, of all of them: the venue takes them at once."""
+    output, cause = run.engine.output, np.int64(NONE)
+    for offset in range(output.cells[rings.CURSOR] - load_acquire(output.cells, rings.GATE)):
+        request = output.slots[rings.polled(output, offset)]
+        if request.ts_event + run.venue.cells[paper.LATENCY_NS] > now:
+            break
+        cause = max(cause, request.sequence)
+    return on_disk(run, cause)
+
+
+@hot
+def on_disk(run: Run, cause: int) -> bool:
+    """Whether an input is on disk: in both journals, if there are two."""
     if cause >= load_acquire(run.journal.cells, JOURNAL_DURABLE):
         return False
-    return cells[MIRRORED] == 0 or cause < load_acquire(run.mirror.cells, JOURNAL_DURABLE)
+    return run.cells[MIRRORED] == 0 or cause < load_acquire(run.mirror.cells, JOURNAL_DURABLE)
 
 
 @hot
