@@ -16,6 +16,7 @@ from typing import Any
 
 from . import __version__
 from .config import Config, ConfigError, assignment, load
+from .ops import cli_pcap
 
 DONE, NO, USAGE, DAMAGED, JOURNAL, LOST = range(6)
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_config,
         _add_ring,
         _add_bench,
+        cli_pcap.add,
     ):
         add(commands)
     return parser
