@@ -5,15 +5,18 @@ import itertools
 import time
 
 import pytest
+from itch_streams import stream
 from mold_rig import SESSION, Rig
 
 from ultra.hot import JIT
-from ultra.venues import faults
+from ultra.hot import ring as rings
+from ultra.venues import faults, itch
+from ultra.venues import mold_archive as archives
 from ultra.venues import mold_receiver as receivers
 from ultra.venues import mold_sender as senders
 from ultra.venues import mold_server as servers
 from ultra.venues import mold_window as windows
-from ultra.wire import LIVE, STALE, SYNCING
+from ultra.wire import FEED_STATE, LIVE, RECORD, STALE, SYNCING
 
 MANY = 40_000 if JIT else 1_500
 
@@ -58,6 +61,26 @@ def test_a_bad_network_changes_nothing_but_the_counts(lines: int, permille: dict
             assert counts["gaps"] > 0 and counts["recovered"] > 0 and counts["requests"] > 0
             assert 0 < window.recovery.counts.sum() <= counts["missing"]
         assert counts["exhausted"] == counts["malformed"] == 0
+
+
+def test_a_day_over_a_bad_network_is_the_same_records_as_from_its_file() -> None:
+    count = 20_000 if JIT else 800
+    raw = stream(3, count)
+    direct, ring = itch.create(16, [], selective=False), rings.create(RECORD, 1 << 15)
+    assert itch.decode(direct, raw, 0, len(raw), ring) == len(raw)
+    expected = ring.slots[: ring.cells[rings.CURSOR]].copy()
+    with Rig(lines=2, ring_records=1 << 15) as rig:
+        rig.faults(9, drop=200, duplicate=50, reorder=100)
+        rig.archive, rig.decoder = archives.over(raw, count + 1), itch.create(16, [], selective=False)
+        while rig.receiver.window.cells[windows.DELIVERED] < rig.archive.cells[archives.COUNT]:
+            rig.turn(what=8 | 7, ns=10**9)  # unread: the ring holds them all
+            assert rig.now < 10**13
+        found = rig.ring.slots[: rig.ring.cells[rings.CURSOR]]
+        found = found[found.kind != FEED_STATE].copy()
+        assert (found.ts_recv > 0).all()
+        found.ts_recv = expected.ts_recv
+        assert found.tolist() == expected.tolist()
+        assert rig.counts["recovered"] > 0 and itch.errors(rig.decoder) == itch.errors(direct)
 
 
 @pytest.mark.parametrize("records", [2, 8, 64])
