@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import socket
 import time
 
 import pytest
@@ -264,6 +265,19 @@ def test_the_first_copy_of_a_message_counts_whichever_line_it_comes_by() -> None
         assert (rig.delivered, rig.wrong) == (700, 0)
         assert counts["first_a"] + counts["first_b"] + counts["recovered"] == 700
         assert min(counts["first_a"], counts["first_b"], counts["recovered"]) > 0
+
+
+def test_what_a_full_socket_drops_is_counted_by_its_line_and_asked_for() -> None:
+    with Rig(lines=1) as rig:
+        rig.listen[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        rig.add(2_000)
+        rig.turn(4, what=1)
+        rig.until(2_000)
+        rig.add(1)  # the kernel's count comes with the next packet
+        rig.until(2_001)
+        assert (rig.delivered, rig.wrong) == (2_001, 0)
+        assert rig.counts["kernel_dropped"] == rig.receiver.lines[receivers.KERNEL_DROPPED] > 0
+        assert rig.counts["recovered"] > 0
 
 
 def test_a_dead_socket_is_an_outcome_and_the_other_line_goes_on() -> None:

@@ -150,11 +150,12 @@ class Reader:
             return
         self.seen.protocols["iex-tp"] += 1
         channel, session = struct.unpack_from("<II", raw, 4)
-        (first,) = struct.unpack_from("<q", raw, 24)
+        first, sent = struct.unpack_from("<qq", raw, 24)
         self._follow((packet.flow.target, channel, session), first, len(bodies))
         self.seen.heartbeats += not bodies
         for sequence, body in enumerate(bodies, first):
-            yield {"protocol": "iex", "session": session, "sequence": sequence, **BODIES["iex"]("", body)}
+            where = {"channel": channel, "session": session, "sequence": sequence, "sent_ns": sent}
+            yield {"protocol": "iex", **where, **BODIES["iex"]("", body)}
 
     def _follow(self, stream: tuple[Any, ...], first: int, count: int) -> None:
         due = self._due.get(stream, first)
