@@ -89,7 +89,7 @@ class Rig:
             DRIVERS[queue] = _driver(queue)
         self.drive = DRIVERS[queue]
         reports, public = rings.create(REPORT, slots), rings.create(RECORD, slots)
-        self.venue = matching.create(len(terms), orders_max, accounts, reports, public, ids_max=1 << 12, pages_max=256)
+        self.venue = matching.create(len(terms), orders_max, accounts, reports, public, ids_max=1 << 10, pages_max=256)
         for k, row in enumerate(terms):
             matching.list_instrument(self.venue, k, **row._asdict())
         self.book = books.create(len(terms), 1 << 12, 256, step=1)
