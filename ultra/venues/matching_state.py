@@ -113,8 +113,6 @@ def create(
     orders.owner = NONE
     listings = memory.zeros(instruments, LISTING)
     listings.state, listings.last = UNKNOWN_STATE, NONE
-    cells = np.zeros(CELLS, np.int64)
-    cells[ROUND_AT] = NONE
     return Venue(
         orders,
         memory.zeros(orders_max, MORE),
@@ -126,7 +124,7 @@ def create(
         np.zeros(32, np.int64),
         reports,
         public,
-        cells,
+        np.zeros(CELLS, np.int64),
     )
 
 
