@@ -46,6 +46,7 @@ BOUNDARY = "test_risk.py::test_the_market_decides_just_at_the_boundary"
 LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
 REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
+WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 # The matching engine: against its twin, or the case of the rule that is broken.
@@ -193,8 +194,15 @@ MUTANTS = (
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
     # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
-    Mutant("apart", "fans.STRIDE] - waiting", "fans.STRIDE]", LOCKSTEP),
+    Mutant("apart", "run.venue.link, run.feed.cells[rings.GATE]", "run.venue.link, run.feed.cells[0]", LOCKSTEP),
     Mutant("apart", "count = min(waiting, cells[SKIP])", "count = waiting", REBORN),
+    # An engine comes back, and: the fan forgot what no journal knows; one row of questions is torn; a request is not
+    # sent; a reply is seen twice; an old question stops it.
+    Mutant("inline", "processed(run)  # before", "pass  # before", WINDOWS),
+    Mutant("apart", "row = 2 * (number & 1)", "row = 2 * (number & 0)", WINDOWS),
+    Mutant("comeback", "for number in range(published, cursor):", "for number in range(cursor, cursor):", WINDOWS),
+    Mutant("comeback", "store_release(rings.GATE, found.replies)", "store_release(rings.GATE, gate)", WINDOWS),
+    Mutant("comeback", "elif asked[:2] < last[:2]:", "elif asked[:2] > last[:2]:", WINDOWS),
     Mutant("inline", "if cause >= load_acquire(", "if cause > load_acquire(", GATED),
     Mutant("inline", "return run.cells[MIRRORED] == 0 or", "return run.cells[MIRRORED] >= 0 or", GATED),
     Mutant(
