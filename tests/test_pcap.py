@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ultra.cli import main
+from ultra.commands import captures
 from ultra.hot import door
-from ultra.ops import capture, cli_pcap, pcap
+from ultra.ops import capture, pcap
 from ultra.venues import itch
 
 unpack, pack = door(itch.unpack), door(itch.pack)
@@ -262,4 +263,4 @@ def test_without_dpkt_it_says_what_to_install(
 
 
 def test_the_words_are_the_protocols() -> None:
-    assert cli_pcap.PROTOCOLS == pcap.PROTOCOLS and set(pcap.BODIES) == set(pcap.PROTOCOLS) - {"auto"}
+    assert captures.PROTOCOLS == pcap.PROTOCOLS and set(pcap.BODIES) == set(pcap.PROTOCOLS) - {"auto"}

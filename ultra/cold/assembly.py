@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba.core.errors import NumbaError
 
-from .. import apart, inline, strategy
+from .. import apart, inline, strategy, wired
 from ..config import Config
 from ..hot import book as books
 from ..hot import engine as engines
@@ -51,7 +51,7 @@ class Apart(NamedTuple):
 
 
 def assemble(
-    config: Config, loaded: strategy.Loaded, journals: Sequence[rings.Ring], ends: Apart | None = None
+    config: Config, loaded: strategy.Loaded, journals: Sequence[rings.Ring], ends: Apart | wired.Wire | None = None
 ) -> Machine:
     """Take the memory, and compile the loop (or find it in the cache). One journal's ring, or two."""
     sizes = config.engine
@@ -81,12 +81,16 @@ def assemble(
     run.cells[inline.GATE_OUTPUT] = config.journal.durability == "gated"
     if sizes.prefault:
         prefault(run)
-    decoder = decoder_of(config)
     if ends is None:
+        decoder = decoder_of(config)
         return Machine(config, loaded, run, decoder, decoder, inline.build(loaded.hooks, loaded.fingerprint))
     run.cells[inline.PATIENCE], run.cells[inline.SPINS] = waiting(config)
-    pump = inline.build(loaded.hooks, loaded.fingerprint + "-apart", apart.APART)
-    return joined(Machine(config, loaded, run, decoder, decoder, pump), ends)
+    if isinstance(ends, Apart):
+        decoder = decoder_of(config)
+        pump = inline.build(loaded.hooks, loaded.fingerprint + "-apart", apart.APART)
+        return joined(Machine(config, loaded, run, decoder, decoder, pump), ends)
+    pump = inline.build(loaded.hooks, loaded.fingerprint + "-wired", wired.WIRED)
+    return Machine(config, loaded, run._replace(venue=ends), ends.decoder, ends, pump)
 
 
 def joined(machine: Machine, ends: Apart) -> Machine:

@@ -54,7 +54,7 @@ class Core:
             raise
 
     def _at_wheel(self, machine: assembly.Machine, folder: Path, source: Path) -> None:
-        self.outcome = Outcome(machine, folder, source)
+        self.outcome = Outcome(machine, folder, str(source))
         self.drive = Drive(machine, self._taps, self.outcome, self._turn, self.stage.busy)
 
     def _come_back(

@@ -35,6 +35,17 @@ _want_all, _control, _flush = door(sessions.want_all), door(links.control), door
 _state = door(sessions.wire_state)
 
 
+def compile_doors() -> None:
+    """Compile what is called rarely, or load it: not in the middle of a session."""
+    session = sessions.create(1, 1, rate=1)
+    _up(session, -1, 0)
+    _want_all(session)
+    _state(session)
+    _control(session.link, soupbin.LOGOUT)
+    _flush(session.link, 0)
+    _down(session)
+
+
 class GatewayError(Exception):
     """A session that can't be set up: names what is wrong with the login or the address."""
 
@@ -80,15 +91,19 @@ class Gateway:
 
     def turn(self, requests: Any, replies: Any, now: int) -> int:
         """Carry requests to the venue and its replies back; returns OPEN, RECONCILING or CLOSED."""
-        if not self._linked:
-            self._connect(now)
-        fault = int(order_client.turn(self.session, requests, replies, now))
+        order_client.turn(self.session, requests, replies, now)
+        self.tend(now)
+        return self.state
+
+    def tend(self, now: int) -> None:
+        """Connect, or close what failed: all that is left to do when somebody else carries."""
+        fault = int(self.session.link.cells[links.FAULT])
         if fault != links.NO_FAULT and self._linked:
             self._lose(fault, now)
-        phase = int(self.session.cells[sessions.PHASE])
-        if phase == sessions.UP:
+        if not self._linked:
+            self._connect(now)
+        if int(self.session.cells[sessions.PHASE]) == sessions.UP:
             self._backoff = self._first
-        return self.state
 
     @property
     def state(self) -> int:
@@ -156,6 +171,9 @@ class Gateway:
         self._linked = True
 
     def _lose(self, fault: int, now: int) -> None:
+        if fault == links.FROM_START:
+            self._drop()  # we only had to know where the day stands
+            return
         if fault in FINAL:
             self.ended = links.FAULTS[fault]
         self._fail(links.FAULTS[fault], now)

@@ -5,7 +5,7 @@ row is still held by a live order is skipped; there are at least twice as many r
 order that can't leave now is refused at once, so none is ever sent late; a cancel that can't leave is a mark on its row
 and leaves by `sweep`. A lost link leaves every row as it is; `order_replies` settles them with the venue.
 Always: ref numbers written are strictly increasing over all links, and a row is live from its order to its last answer.
-Known bad case: a fresh session on an account that traded before knows nothing of those orders (`unknown_refs`).
+Known bad case: an earlier run of this account that replaced orders: only orders that were accepted as new are adopted.
 """
 
 from typing import Any, Final, NamedTuple
@@ -50,19 +50,21 @@ FREE, SENT, LIVE = 0, 1, 2  # states of a row
 WANTED, ASKED_FOR = 1, 2  # of a cancel: not sent on this link yet, sent
 
 # Phases of the link.
-DOWN, LOGGING_IN, ASKING, SETTLING, UP = range(5)
+DOWN, LOGGING_IN, CATCHING_UP, ASKING, SETTLING, UP = range(6)
 # Cells.
 PHASE, NEXT_REF, SEQUENCE, QUESTIONS, NEEDED, SETTLE_AT, SETTLE_REF, WANTING, LIVE_ROWS, TOLD = range(10)
-HEARTBEAT_NS, SILENCE_NS, RATE, RESERVE, TS_BASE, FIRM = range(10, 16)
+HEARTBEAT_NS, SILENCE_NS, RATE, RESERVE, TS_BASE, FIRM, HEAD = range(10, 17)
+CELLS = 24
+NOT_KNOWN = -1  # of HEAD: the day is wanted from its start, and its end must be known first
 # Counters.
 COUNTERS: Final = (
     "entered", "cancels", "accepted", "fills", "cancelled", "rejected", "refused", "late_cancels", "unknown_refs",
     "unexpected", "bad_messages", "inexact_prices", "partial_cuts", "never_arrived", "links", "broken_trades",
-    "system_events", "ignored_messages", "heartbeats",
+    "system_events", "ignored_messages", "heartbeats", "adopted",
 )  # fmt: skip
 (ENTERED, CANCELS, ACCEPTED, FILLS, CANCELLED, REJECTED, REFUSED, LATE_CANCELS, UNKNOWN_REFS,
  UNEXPECTED, BAD_MESSAGES, INEXACT_PRICES, PARTIAL_CUTS, NEVER_ARRIVED, LINKS, BROKEN_TRADES, SYSTEM_EVENTS,
- IGNORED_MESSAGES, HEARTBEATS) = range(19)  # fmt: skip
+ IGNORED_MESSAGES, HEARTBEATS, ADOPTED) = range(20)  # fmt: skip
 
 BUFFER_BYTES = 1 << 16
 REFUSALS = 256
@@ -90,7 +92,7 @@ class Session(NamedTuple):
     name: Any  # uint8[10]: the venue's name of the session; zeros = not known
     refusals: Cells  # int64[REFUSALS]: the venue's code of a rejected order -> our reason
     throttle: throttles.Throttle
-    cells: Cells  # int64[16]
+    cells: Cells  # int64[CELLS]
     counts: Cells  # int64[32], by COUNTERS
 
 
@@ -100,7 +102,7 @@ def create(
     *,
     rate: int,
     ts_base: int = 0,
-    sequence: int = 0,
+    whole_day: bool = False,
     heartbeat_ns: int = 1_000_000_000,
     silence_ns: int = 15_000_000_000,
     firm: str = "",
@@ -108,13 +110,13 @@ def create(
     """A session without a link and without orders.
 
     Handles are those of a pool of `own_max` slots. The venue allows `rate` messages a second, of which an eighth is
-    left to cancels. `sequence` is the venue's message wanted first, 0 = only what is new: a session that knows nothing
-    must not take old answers for new ones. `ts_base`: the venue's midnight, ns since the epoch; `firm` (4 characters)
-    goes with each order."""
+    left to cancels. `whole_day`: be told of all that happened on this account before us, which is our position then;
+    else only of what is new. `ts_base`: the venue's midnight, ns since the epoch; `firm` (4 characters) goes with each
+    order."""
     assert own_max > 0 and len(firm) in (0, 4), (own_max, firm)
     rows = 1 << max(4, (2 * own_max - 1).bit_length())
-    cells = np.zeros(16, np.int64)
-    cells[[NEXT_REF, SEQUENCE, TOLD]] = 1, sequence, -1
+    cells = np.zeros(CELLS, np.int64)
+    cells[[NEXT_REF, HEAD, TOLD]] = 1, NOT_KNOWN if whole_day else 0, -1
     cells[[HEARTBEAT_NS, SILENCE_NS, RATE, RESERVE]] = heartbeat_ns, silence_ns, rate, rate // 8
     cells[[TS_BASE, FIRM]] = ts_base, int.from_bytes(firm.encode("ascii"), "big")
     return Session(
@@ -369,7 +371,8 @@ def check(session: Session) -> None:
         if row.state != FREE:
             assert int(row.ref) & mask == at and int(row.ref) < int(cells[NEXT_REF])
             assert int(row.open) > 0 and int(row.cut) >= 0
-            assert int(session.refs[int(row.handle) & 0xFFFFFFFF]) == int(row.ref)
+            known = int(row.handle) < 0 or int(session.refs[int(row.handle) & 0xFFFFFFFF]) == int(row.ref)
+            assert known, "a row of ours is where its handle says"
     assert int((live.cancel == WANTED).sum()) == int(cells[WANTING])
     links.check(session.link)
     throttles.check(session.throttle, int(cells[RATE]))
