@@ -67,6 +67,7 @@ COUNTERS: Final = (
 BUFFER_BYTES = 1 << 16
 REFUSALS = 256
 PRICE_MAX = 1 << 45  # as `risk.SANE_MAX`
+SCALE_MAX = 1 << 17  # so that no product leaves int64
 ORDER_BYTES, CANCEL_BYTES = 50, 12  # packets, without an appendage
 FIRM_BYTES = 6
 _ENTER = ord("U") << 8 | ord("O")
@@ -132,7 +133,7 @@ def create(
 
 def define(session: Session, index: int, symbol: str, *, price_scale: int = 1, lot: int = 1) -> None:
     """Say what instrument `index` is called there, how many 1/10000 a tick is, and how many shares a lot."""
-    assert price_scale > 0 and lot > 0, (price_scale, lot)
+    assert 0 < price_scale <= SCALE_MAX and 0 < lot <= SCALE_MAX, (price_scale, lot)
     session.terms[index] = (symbol_to_int(symbol), price_scale, lot, 0)
 
 
@@ -199,9 +200,9 @@ def _refusal(session: Session, request: Any, slot: int, now: int) -> int:
         return DUPLICATE
     if request.side != BID and request.side != ASK:
         return BAD_SIDE
-    if request.qty <= 0 or request.qty > ouch.QTY_MAX // terms.lot:
+    if request.qty <= 0 or request.qty > ouch.QTY_MAX or request.qty * terms.lot > ouch.QTY_MAX:
         return BAD_QTY
-    if request.price <= 0 or request.price > PRICE_MAX // terms.price_scale:
+    if request.price <= 0 or request.price > PRICE_MAX or request.price * terms.price_scale > PRICE_MAX:
         return BAD_PRICE
     if request.price * terms.price_scale == ouch.MARKET:
         return BAD_PRICE
