@@ -323,6 +323,16 @@ def test_a_cancel_that_was_lost_is_asked_again() -> None:
     rig.check()
 
 
+@pytest.mark.parametrize(("name", "reason"), [("would_trade", risks.WOULD_TRADE), ("moon", risks.VENUE_REFUSED)])
+def test_a_venue_that_refuses_an_order_is_heard_with_our_reason(name: str, reason: int) -> None:
+    rig = opened()
+    sessions.explain(rig.session, ["none"] * 7 + [name])
+    rig.venue.plan = ["reject"]
+    handle = rig.new(wire.BID, 2)
+    rig.settle()
+    assert rig.reasons == {handle: reason}
+
+
 def test_a_mass_cancel_leaves_nothing() -> None:
     rig = opened()
     for qty in (1, 2, 3):
