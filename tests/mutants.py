@@ -31,14 +31,14 @@ NET = "test_net.py::test_packets_arrive_as_a_queue_of_bytes"
 WINDOW = "test_mold_window.py::test_a_window_behaves_as_a_dict_of_messages"
 PLAIN = "test_mold_fuzz.py::test_a_receiver_delivers_what_a_plain_reading_delivers"
 UNANSWERED = "test_mold.py::test_without_its_server_a_gap_makes_the_books_stale_and_asking_ends"
-TWICE = "test_mold.py::test_each_try_waits_twice_as_long"
+EACH_TRY = "test_mold.py::test_each_try_waits_twice_as_long"
 OTHER = "test_mold.py::test_another_session_is_an_outcome_and_a_restart_begins_it"
-PACKET = "test_mold_ends.py::test_a_packet_is_what_it_says_or_malformed"
+DATAGRAM = "test_mold_ends.py::test_a_packet_is_what_it_says_or_malformed"
 SENDER = "test_mold_ends.py::test_a_sender_sends_the_archive_in_full_packets_on_every_line"
 ANSWER = "test_mold_ends.py::test_a_request_is_answered_to_whom_it_came_from"
 FAULT = "test_mold_ends.py::test_each_fault_does_what_it_is_called_and_is_counted"
 SEGMENTS = "test_pcap.py::test_segments_in_any_order_and_overlap_are_the_stream_once"
-NUMBERS = "test_pcap.py::test_numbers_are_followed"
+FOLLOWED = "test_pcap.py::test_numbers_are_followed"
 ORDERS = "test_orders.py::test_orders_behave_as_a_dict_of_states"
 SAMPLE = "test_histogram.py::test_a_percentile_is_at_most_a_thirty_second_above_the_sorted_sample"
 RATE = "test_risk.py::test_no_second_holds_more_orders_than_the_rate"
@@ -46,10 +46,49 @@ BOUNDARY = "test_risk.py::test_the_market_decides_just_at_the_boundary"
 LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
 REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
+AGENTS = "test_agents.py::test_agents_know_of_their_orders_what_a_dict_knows"
+SAID = "test_itch_feed.py::test_what_is_said_is_what_a_decoder_hears"
+TRADED = "test_floor.py::test_clients_trade_with_each_other_and_are_told"
+AGAIN = "test_floor.py::test_a_latency_holds_entries_back_and_a_log_still_gives_the_venue"
+LEAVES = "test_floor.py::test_who_leaves_takes_the_orders_along_unless_they_are_kept"
+PIECES = "test_floor.py::test_neither_the_length_of_a_turn_nor_the_size_of_a_ring_changes_what_is_said"
+LOADED = "test_load.py::test_each_number_is_settled_once_and_only_what_rests_is_asked_for_again"
+OPEN_BY = "test_background.py::test_what_is_entered_is_what_the_recording_says_is_open"
+HALF = "test_agents.py::test_what_is_excited_halves_with_the_half_life"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
+OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
+SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
+HALF_SENT = "test_operator.py::test_half_a_replacement_never_leaves"
+REFILLED = "test_operator.py::test_a_strategy_that_had_every_handle_may_send_again_when_one_comes_back"
+ONCE = "test_desk.py::test_the_same_id_is_done_once_and_answered_as_at_first"
+ON_DISK = "test_desk.py::test_who_waits_for_the_disk_is_answered_when_it_is_there"
+ALL_KILLED = "test_desk.py::test_a_kill_that_does_not_fit_goes_on_until_nothing_is_left"
+PROJECTED = "test_projection.py::test_wherever_its_writer_died_a_projection_is_the_fold_and_the_engine"
+ANEW = "test_projection.py::test_a_journal_that_lost_its_end_and_went_on_otherwise_is_projected_anew"
+REINDEX = "test_reindex.py::test_tables_made_again_are_those_of_the_book"
+WRONG_ROW = "test_reindex.py::test_a_row_that_can_not_be_right_is_counted"
+CUT = "test_image.py::test_for_any_cut_a_snapshot_and_its_tail_are_the_whole"
+BETWEEN_PARTS = "test_image.py::test_no_flipped_bit_between_its_parts_passes"
+INPUTS = "test_capsule.py::test_inputs_are_those_of_a_journal_that_has_them_all"
+TAIL = "test_follow.py::test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
+WHOLE = "test_ouch.py::test_an_appendage_is_tiled_by_its_tags"
+PACKET = "test_ouch.py::test_a_packet_is_whole_or_not_or_hostile"
+SECOND = "test_throttle.py::test_a_second_holds_exactly_the_limit"
+AGREED = "test_order_session.py::test_after_any_losses_both_sides_know_the_same"
+STALE = "test_order_session.py::test_an_answer_to_a_question_of_a_lost_link_proves_nothing"
+ARRIVED = "test_order_session.py::test_an_order_that_the_venue_has_not_answered_yet_is_not_refused"
+LOST = "test_order_session.py::test_a_cancel_that_was_lost_is_asked_again"
+SKIPPED = "test_order_session.py::test_a_number_whose_place_is_held_is_skipped"
+CANCELS = "test_order_session.py::test_orders_above_the_rate_are_refused_and_cancels_still_leave"
+BELIEF = "test_order_desk.py::test_clients_believe_what_the_engine_knows"
+TWICE = "test_order_desk.py::test_a_number_that_does_not_increase_is_ignored"
+ALONG = "test_order_desk.py::test_a_lost_link_takes_the_orders_along_unless_they_are_kept"
+HEIRS = "test_order_desk.py::test_an_order_that_ends_takes_its_replacement_with_it"
+INHERITS = "test_order_desk.py::test_a_replacement_inherits_what_was_executed"
+REPLAY = "test_order_desk.py::test_a_client_that_comes_back_gets_what_it_asks_for"
 
 # The matching engine: against its twin, or the case of the rule that is broken.
 MATCHING = "test_matching.py::test_the_engine_and_its_twin_say_the_same"
@@ -78,6 +117,17 @@ MUTANTS = (
     # A key is left behind a gap; a run that goes round the end is not followed.
     Mutant("table", ">= ((row - gap) & (size - 1)):", "> ((row - gap) & (size - 1)):", TABLE),
     Mutant("table", "elif cells[USED] * 2 >= size:", "elif cells[USED] * 2 > size:", FULL),
+    # Tables made again: with orders that are gone, without the last node; a slot that is free twice passes.
+    Mutant("reindex", "if gone[slot] == 0:", "if gone[slot] >= 0:", REINDEX),
+    Mutant("reindex", "leaves + book.ladder.inner.cells[pools.FRESH])", "leaves + 1)", REINDEX),
+    Mutant("reindex", " or gone[slot] != 0:", ":", WRONG_ROW),
+    # A snapshot without what was decoded and not taken, or without who a locate is; a byte that nothing covers.
+    Mutant("cold/image", "    run.feed.cells[rings.CURSOR] = len(feed.rows)\n", "", CUT),
+    Mutant("cold/image", '"locates": decoder.locates, ', "", CUT),
+    Mutant("cold/image", " or any(padding)", "", BETWEEN_PARTS),
+    # An input under the number of another; a frame whose place nobody could find.
+    Mutant("cold/inputs", "= min(len(market), first - at, until - at)", "= min(len(market), until - at)", INPUTS),
+    Mutant("cold/tail", "return dataclasses.replace(found, offset=self._at)", "return found", TAIL),
     # A stale gate is believed; a batch is published as one record.
     Mutant("ring", "if free < wanted:\n        cells[GATE", "if free < 0:\n        cells[GATE", RING),
     Mutant("ring", "ring.cells[CURSOR] + count)", "ring.cells[CURSOR] + 1)", RING),
@@ -125,9 +175,9 @@ MUTANTS = (
     Mutant("mold_receiver", "mold.skip(receiver.packets.block, cells[POSITION], behind)", "cells[POSITION]", PLAIN),
     Mutant("mold_receiver", "cells[HIGH] and low == cells[LOW]", "cells[HIGH]", OTHER),
     Mutant("mold_receiver", "state, why = STALE, GAP", "state, why = LIVE, GAP", UNANSWERED),
-    Mutant("mold_receiver", "limits.backoff_ns << min(cells[TRIES], 32)", "limits.backoff_ns", TWICE),
+    Mutant("mold_receiver", "limits.backoff_ns << min(cells[TRIES], 32)", "limits.backoff_ns", EACH_TRY),
     # A packet with something behind it; a packet too long; a batch that only one line gets; what does not exist.
-    Mutant("moldudp64", "found == many and body == stop", "found == many", PACKET),
+    Mutant("moldudp64", "found == many and body == stop", "found == many", DATAGRAM),
     Mutant("mold_archive", "mold.PAYLOAD_MAX) - mold.HEADER", "mold.PAYLOAD_MAX)", SENDER),
     Mutant("mold_sender", "            sender.sent[line] = 0\n", "            pass\n", SENDER),
     Mutant("mold_server", "first + min(many, cells[MESSAGES_MAX])", "first + many", ANSWER),
@@ -135,7 +185,7 @@ MUTANTS = (
     # A segment that overlaps is given twice; a SYN that takes no number; a restart that is a repetition.
     Mutant("capture", "body[(self._next - behind) % WRAP :]", "body", SEGMENTS),
     Mutant("capture", "(packet.sequence + bool(packet.flags & SYN))", "packet.sequence", SEGMENTS),
-    Mutant("pcap", "elif first < due and first == 1:", "elif first < due and first == 0:", NUMBERS),
+    Mutant("pcap", "elif first < due and first == 1:", "elif first < due and first == 0:", FOLLOWED),
     # A fill that overtakes its acceptance; a fill that says too much; what is open when an order ends.
     Mutant("orders", "(SENT, ON_FILL, LIVE)", "(SENT, ON_FILL, SENT)", ORDERS),
     Mutant("orders", "if qty > row.qty - row.filled:", "if qty > row.qty:", ORDERS),
@@ -193,18 +243,36 @@ MUTANTS = (
         ROOM,
     ),
     Mutant("venues/matching_numbers", "number & (SIZE - 1))] = DEAD", "number & (SIZE - 1))] = UNUSED", NUMBERS),
+    # An operator: the strategy goes on though it is off, or hears of orders that are not its own; half a replacement
+    # leaves; what was killed is resumed; one order is left when all are taken back. And a handle is lost for good.
+    Mutant("engine", "or view.off != 0):", "or view.off == 2):", SWITCHED),
+    Mutant("engine", "if legal and heard:", "if legal:", OPERATOR),
+    Mutant("engine", "rings.room(engine.output, 2) < 2", "rings.room(engine.output, 2) < 1", HALF_SENT),
+    Mutant("engine", "elif engine.risk.gates[risks.KILL] == risks.KILLED:", "elif halted == 2:", OPERATOR),
+    Mutant("engine", "range(engine.orders.pool.cells[pools.FRESH])", "range(engine.orders.pool.cells[0])", OPERATOR),
+    Mutant("engine", "        refill(engine)\n        if legal", "        if legal", REFILLED),
+    # The desk: a command is done twice, told to be on disk too early, or changed under its id; a kill ends half way.
+    Mutant("cold/desk", "        self._known[command.id] = entry\n", "", ONCE),
+    Mutant("cold/desk", "entry.ack.sequence < durable:", "entry.ack.sequence <= durable:", ON_DISK),
+    Mutant("cold/desk", "if entry.words != words_of(", "if () == words_of(", ONCE),
+    Mutant("cold/desk", "                self._again.append(entry)\n", "                pass\n", ALL_KILLED),
+    # Projections: a row that was committed already, one lost between two lives, a commit of what was, a limit of one
+    # instrument that outlives one for all; and a journal that changed is not noticed.
+    Mutant("cold/projection", "market) if row[0] >= self.sequence", "market) if row[0] >= 0", PROJECTED),
+    Mutant("cold/projection", "market) if row[0] >= self.sequence", "market) if row[0] > self.sequence", PROJECTED),
+    Mutant(
+        "cold/projector", "self._dirty = self._through > self._projection.sequence", "self._dirty = True", PROJECTED
+    ),
+    Mutant("cold/projection", "                del self._limits[key]\n", "                pass\n", PROJECTED),
+    Mutant("cold/projector", "and chain == projection.chain:", "and chain >= 0:", ANEW),
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
     # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
     Mutant("apart", "run.venue.link, run.feed.cells[rings.GATE]", "run.venue.link, run.feed.cells[0]", LOCKSTEP),
     Mutant("apart", "count = min(waiting, cells[SKIP])", "count = waiting", REBORN),
-    # An engine comes back, and: the fan forgot what no journal knows; one row of questions is torn; a request is not
-    # sent; a reply is seen twice; an old question stops it.
-    Mutant("inline", "processed(run)  # before", "pass  # before", WINDOWS),
-    Mutant("apart", "row = 2 * (number & 1)", "row = 2 * (number & 0)", WINDOWS),
+    # An engine comes back, and a request is not sent, or a reply is seen twice.
     Mutant("comeback", "for number in range(published, cursor):", "for number in range(cursor, cursor):", WINDOWS),
     Mutant("comeback", "store_release(rings.GATE, found.replies)", "store_release(rings.GATE, gate)", WINDOWS),
-    Mutant("comeback", "elif asked[:2] < last[:2]:", "elif asked[:2] > last[:2]:", WINDOWS),
     Mutant("inline", "if cause >= load_acquire(", "if cause > load_acquire(", GATED),
     Mutant("inline", "return run.cells[MIRRORED] == 0 or", "return run.cells[MIRRORED] >= 0 or", GATED),
     Mutant(
@@ -222,4 +290,54 @@ MUTANTS = (
         "        if kind == _E:\n            _adopt",
         WHOLE_DAY,
     ),
+    # A message whose appendage ends too soon, an empty packet; one message too many in a second.
+    Mutant("layout", "return WHOLE if place == end else BAD_APPENDAGE", "return WHOLE", WHOLE),
+    Mutant("soupbin", "if length == 0 or length", "if length", PACKET),
+    Mutant("throttle", "& mask] >= WINDOW_NS", "& mask] >= WINDOW_NS - 1", SECOND),
+    # A message is heard twice; an old answer is believed; what arrived is said not to have; lots off are forgotten.
+    Mutant("order_replies", "            cells[sessions.SEQUENCE] += 1\n", "", AGREED),
+    Mutant(
+        "order_replies", "cells[sessions.NEEDED] = cells[sessions.QUESTIONS] + 1", "cells[sessions.NEEDED] = 1", STALE
+    ),
+    Mutant("order_replies", "row.ref >= cells[sessions.SETTLE_REF]", "row.ref >= 0", ARRIVED),
+    Mutant("order_replies", "row.open + row.cut, NONE)", "row.open, NONE)", AGREED),
+    # Two orders in one place; a cancel lost with its link; orders that leave nothing to cancels.
+    Mutant("order_session", "while session.rows[ref & mask].state != FREE:", "while ref < 0:", SKIPPED),
+    Mutant("order_session", "row.cancel == ASKED_FOR:", "row.cancel == 9:", LOST),
+    Mutant("order_session", "cells[RATE] - cells[RESERVE], now)", "cells[RATE], now)", CANCELS),
+    # A number is taken twice; orders outlive their link; a replacement its order; a replay begins one too late.
+    Mutant("order_entry", "if ref < account.next_ref:", "if ref < 0:", TWICE),
+    Mutant("order_desk", "if account.keeps == 0 and", "if account.keeps == 1 and", ALONG),
+    Mutant("order_desk", "while number < wanted:", "while number <= wanted:", REPLAY),
+    Mutant("order_reports", "    while heir != NONE:\n", "    while heir > 99:\n", HEIRS),
+    Mutant(
+        "order_reports", "desk.rows[row.heir].executed += record.qty", "desk.rows[row.heir].executed += 0", INHERITS
+    ),
+    Mutant("order_reports", "    row.open -= lots\n", "", BELIEF),
+    # Agents: the number of a moved order stays; an order with nothing open stays; what is excited never fades.
+    # What is public: a cross is printed twice; shares a byte off.
+    Mutant("agents", "        own.order_id = report.order_id\n        own.price", "        own.price", AGENTS),
+    Mutant("agents", "if own.qty <= 0:", "if own.qty < 0:", AGENTS),
+    Mutant("itch_feed", "printable = _NO if", "printable = _YES if", SAID),
+    Mutant("itch_feed", "(letter << 56) | (record.qty << 24))", "(letter << 56) | (record.qty << 16))", SAID),
+    # The floor: a message is logged without its last byte, or done at another time than the log says; an entry
+    # overtakes one whose time has not come; whoever leaves forgets the orders; what the rings cut short is forgotten.
+    Mutant("floor", "floor.owners[index], length\n", "floor.owners[index], length - 1\n", TRADED),
+    Mutant("floor", "    item.ts_event = cells[ITEM_TS]\n", "", TRADED),
+    Mutant("floor", "cells[EFFECT] = max(cells[EFFECT], ", "cells[EFFECT] = max(0, ", AGAIN),
+    Mutant("floor", "            desks.ask_mass(floor.desk, np.int64(item.owner), entries, ts)\n", "", LEAVES),
+    Mutant("floor", "        if done:\n", "        if done or True:\n", PIECES),
+    # The load: a number is used twice; what was filled is asked for; what was moved is asked for again.
+    Mutant("volley", "client.next_ref += 1", "client.next_ref += 0", LOADED),
+    Mutant("volley", "        if own[k] == ref:\n", "        if own[k] < 0:\n", LOADED),
+    Mutant("volley", "        client.opened -= 1  # it", "        client.opened -= 0  # it", LOADED),
+    # A recorded cancel that takes all; an execution on the side of the order that it executes.
+    Mutant(
+        "background",
+        "entry.kind, entry.qty = CANCEL_ORDER, row.qty",
+        "entry.kind, entry.qty = CANCEL_ORDER, 0",
+        OPEN_BY,
+    ),
+    Mutant("background", "NEW, IMMEDIATE, row.side ^ 1", "NEW, IMMEDIATE, row.side", OPEN_BY),
+    Mutant("arrivals", "(value >> whole >> 4) * factor", "(value >> 4) * factor", HALF),
 )
