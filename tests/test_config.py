@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultra.config import Config, ConfigError, Engine, Journal, Risk, assignment, describe, load, parse
+from ultra.config_link import host_port, places, user
 from ultra.rules import Table
 
 RISK_KEYS = [f.name for f in fields(Risk) if f.name != "instrument"]
@@ -67,8 +68,46 @@ def test_defaults_are_those_of_the_manual() -> None:
             parse("", "default", {key: assignment(f"{key}={default}")[1]})
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("link.feed", "tcp://127.0.0.1:1"), ("link.feed", "udp://127.0.0.1"), ("link.feed_b", "udp://127.0.0.1:65536"),
+        ("link.request", "request://a b:1"), ("link.orders", "ouch://127.0.0.1:1"), ("link.interface", "eth0"),
+        ("link.orders", "ouch://DESK:secret@127.0.0.1:1"), ("link.feed", 4001),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_named(key: str, value: object) -> None:
+    (said,) = problems("", **{key: value})
+    assert said.startswith(f"{key} = ") and "wanted address string" in said
+
+
+def test_a_venue_in_one_word_is_the_keys_of_its_parts() -> None:
+    given = "udp://127.0.0.1:1,udp://127.0.0.1:2,request://127.0.0.1:3,ouch://DESK@127.0.0.1:4"
+    assert places(given) == {
+        "link.feed": "udp://127.0.0.1:1", "link.feed_b": "udp://127.0.0.1:2", "link.request": "request://127.0.0.1:3",
+        "link.orders": "ouch://DESK@127.0.0.1:4",
+    }  # fmt: skip
+    assert host_port(places(given)["link.orders"]) == ("127.0.0.1", 4) and user(places(given)["link.orders"]) == "DESK"
+    for wrong in ("", "127.0.0.1:1", "udp://a:1,udp://b:1,udp://c:1", "ouch://A@b:1,ouch://A@b:1"):
+        with pytest.raises(ValueError, match="wanted udp://HOST:PORT"):
+            places(wrong)
+
+
 def test_units_stand_at_the_end_of_every_number() -> None:
-    units = ("_max", "_records", "_bytes", "_ns", "_ms", "_bps", "_per_s", "_every", "_priority", "_node", "core")
+    units = (
+        "_max",
+        "_records",
+        "_bytes",
+        "_ns",
+        "_us",
+        "_ms",
+        "_bps",
+        "_per_s",
+        "_every",
+        "_priority",
+        "_node",
+        "core",
+    )
     assert [key for key in INTEGERS if not key.endswith(units)] == []
 
 
@@ -330,6 +369,12 @@ def values(key: str) -> st.SearchStrategy[Any]:
         "journal.mirror": st.from_regex(r"[ -~]{0,80}", fullmatch=True),
         "host.preset": st.sampled_from(["inline", "pipeline", "diamond"]),
         "host.wait": st.sampled_from(["yield", "spin"]),
+        "link.feed": st.sampled_from(["", "udp://127.0.0.1:4001"]),
+        "link.feed_b": st.sampled_from(["", "udp://239.1.1.1:0"]),
+        "link.interface": st.sampled_from(["", "10.0.0.7"]),
+        "link.request": st.sampled_from(["", "request://venue-1.example:65535"]),
+        "link.orders": st.sampled_from(["", "ouch://DESK1@127.0.0.1:4003"]),
+        "link.password_file": st.from_regex(r"[ -~]{0,80}", fullmatch=True),
         "host.on_feed_loss": st.sampled_from(["drain", "halt"]),
         "engine.huge_pages": st.sampled_from(["none", "2M", "1G"]),
         "risk.instrument": st.dictionaries(SYMBOLS, st.fixed_dictionaries({}, optional=PER_SYMBOL), max_size=3),

@@ -21,7 +21,7 @@ FUNCTION_LINES_MAX = 60
 
 # ---- What may import what. A row is a file or a folder; the longest row that fits a file counts. ----
 
-FLOOR = ("ultra.wire", "ultra.cache", "ultra.rules", "ultra.config")
+FLOOR = ("ultra.wire", "ultra.cache", "ultra.rules", "ultra.config", "ultra.config_link")
 PATH = ("ultra.wire", "ultra.cache", "ultra.hot", "ultra.math")
 EDGE = (*FLOOR, *PATH, "ultra.strategy")
 BESIDE = (*EDGE, "ultra.inline", "ultra.apart", "ultra.venues", "ultra.strategies")
@@ -30,7 +30,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/wire.py": (),
     "ultra/cache.py": (),
     "ultra/rules.py": (),
-    "ultra/config.py": ("ultra.wire", "ultra.rules"),
+    "ultra/config_link.py": ("ultra.rules",),
+    "ultra/config.py": ("ultra.wire", "ultra.rules", "ultra.config_link"),
     "ultra/hot": PATH,
     "ultra/math.py": PATH,
     "ultra/strategy.py": (*FLOOR, *PATH),

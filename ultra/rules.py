@@ -131,6 +131,19 @@ def folder(doc: str) -> dict[str, Rule]:
     return {"rule": Rule("path string", 'printable ASCII, "" = none', doc, accepts)}
 
 
+def address(scheme: str, pattern: str, doc: str) -> dict[str, Rule]:
+    """Where something is reached, or none; a port is 0 to 65535."""
+
+    def accepts(value: object) -> bool:
+        if not isinstance(value, str) or (value and not re.fullmatch(pattern, value)):
+            return False
+        port = re.search(r":([0-9]+)$", value)
+        return port is None or int(port[1]) <= 65_535
+
+    form = {"ouch": "ouch://USER@HOST:PORT", "": "four numbers with dots"}.get(scheme, f"{scheme}://HOST:PORT")
+    return {"rule": Rule("address string", f'{form}, "" = none', doc, accepts)}
+
+
 def money(high: str, doc: str) -> dict[str, Rule]:
     """An exact amount >= 0. The pattern comes first: Decimal itself takes 1e6, 1_000, NaN, other digits."""
 
