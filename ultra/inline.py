@@ -120,7 +120,7 @@ def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[...
                     at = decode(decoder, buffer, at, stop, run.feed)
                 source = next_source(run)
             if source < NOWHERE:
-                if turns >= cells[PATIENCE] or waited >= WAITS_MAX or not waits(source):
+                if turns >= cells[PATIENCE] or waited >= WAITS_MAX or not waits(cells, source):
                     break
                 waited += 1
                 turns = idle(turns, cells[SPINS])
@@ -204,9 +204,9 @@ def next_source(run: Run) -> int:
 
 
 @hot
-def waits(source: int) -> bool:
+def waits(cells: Cells, source: int) -> bool:
     """Whether what the loop would stop for may come by itself."""
-    return source == -1 - NEED_BYTES or source == -1 - UNSETTLED
+    return (source == -1 - NEED_BYTES and cells[HELD] == 0) or source == -1 - UNSETTLED
 
 
 @hot

@@ -34,7 +34,7 @@ class Core:
         try:
             ends = assembly.Apart(stage.fan(), stage.control.link, stage.requests(), stage.replies())
             machine = assembly.assemble(config, loaded, [tap.ring for tap in self._taps], ends)
-            self.outcome = Outcome(machine, folder, source)
+            self.outcome = Outcome(machine, folder, str(source))
             self.drive = Drive(machine, self._taps, self.outcome, self._turn, stage.busy)
             assembly.compile_loop(machine)
             self._fan = ends.feed

@@ -40,7 +40,7 @@ class Outcome:
 
     machine: Machine
     folder: Path
-    source: Path
+    source: str  # the file, or the address of the feed
     wall_s: float = 0.0  # from the first byte to the last answer
     loop_s: float = 0.0  # of it, inside the compiled loop
     startup_s: float = 0.0
@@ -53,6 +53,7 @@ class Outcome:
     hiccup: dict[str, int] = field(default_factory=dict)
     ring: str = ""  # name of the journal's ring while the run lasted, "" when it had none
     notes: list[str] = field(default_factory=list)  # what was wished of its memory and not granted
+    venue: dict[str, Any] = field(default_factory=dict)  # how it went with a real one
 
 
 class Drive:
@@ -93,6 +94,9 @@ class Drive:
             if self._turn is not None:
                 self._turn(self)
             why = int(cells[inline.STOPPED_FOR])
+            if cells[inline.HELD]:
+                for tap in self._taps:
+                    tap.hurry()
             if why in (inline.NEED_BYTES, inline.PACED):
                 return at
             if why == inline.JOURNAL_FULL:
@@ -176,12 +180,17 @@ def quiet(core: int) -> Iterator[None]:
 
 
 def describe(config: Config, loaded: strategy.Loaded, path: Path) -> dict[str, object]:
-    """What the journal says about its run: enough to rebuild it."""
+    """What the journal says about a run over a file: enough to rebuild it."""
+    return described(config, loaded, str(path.resolve()), path.stat().st_size)
+
+
+def described(config: Config, loaded: strategy.Loaded, source: str, source_bytes: int) -> dict[str, object]:
+    """The same of any source. `source_bytes` is 0 when it is no file; then the journal holds all of it."""
     return {
         "format": 1,
         "config": config.to_toml(),
         "strategy": strategy.absolute(loaded.spec),
         "strategy_fingerprint": loaded.fingerprint,
-        "source": str(path.resolve()),
-        "source_bytes": path.stat().st_size,
+        "source": source,
+        "source_bytes": source_bytes,
     }

@@ -54,7 +54,7 @@ class Live:
                 tap.abandon()
             raise
         self._run = machine.run
-        self.outcome = Outcome(machine, folder, path)
+        self.outcome = Outcome(machine, folder, str(path))
         self._drive = Drive(machine, taps, self.outcome, self._report)
         self._clock = Clock(pace.factor)
 

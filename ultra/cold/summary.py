@@ -54,6 +54,7 @@ def of_run(outcome: Outcome) -> dict[str, Any]:
         "hiccup_ns": {key: outcome.hiccup[key] for key in ("p50", "p99", "max")},
         "pnl": {symbol: row["pnl"] for symbol, row in by_instrument(engine).items()},
         "by_instrument": by_instrument(engine),
+        **({"venue": outcome.venue} if outcome.venue else {}),
         "errors": errors(outcome),
     }
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, assignment, load
+from ..config import Config, ConfigError, assignment, load
+from ..config_link import places
 
 DONE, NO, USAGE, DAMAGED, JOURNAL, LOST = range(6)
 
@@ -57,6 +58,11 @@ def load_config(given: argparse.Namespace) -> Config:
         overrides["host.preset"] = given.preset
     if getattr(given, "session", None):
         overrides["engine.session"] = given.session
+    if getattr(given, "venue", None):
+        try:
+            overrides = {"journal.market_data": "full", **places(given.venue), **overrides}
+        except ValueError as error:
+            raise ConfigError("command line", (f"--venue {error}",)) from None
     return load(given.config, overrides)
 
 

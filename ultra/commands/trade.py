@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError
+from ..config import Config, ConfigError
 from . import DAMAGED, DONE, NO, command, configuration, fail, load_config, show_compiling
 
 
@@ -19,12 +19,17 @@ def add(commands: Any) -> None:
 
 def _add_run(commands: Any) -> None:
     parser = command(
-        commands, "run", _run, "Run a strategy over a recorded ITCH 5.0 file on the paper venue; journal every input.",
+        commands, "run", _run,
+        "Run a strategy over a recorded ITCH 5.0 file on the paper venue, or on a venue; journal every input.",
         "ultra run --itch day.itch50.gz --strategy ultra.strategies.maker:MarketMaker --instrument AAPL",
     )  # fmt: skip
-    parser.add_argument(
-        "--itch", type=Path, required=True, metavar="FILE", help="ITCH 5.0, length-framed, plain or gzip"
-    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--itch", type=Path, metavar="FILE", help="ITCH 5.0, length-framed, plain or gzip")
+    where.add_argument(
+        "--venue", metavar="ADDRESSES",
+        help="trade there: udp://HOST:PORT (line A, then B), request://HOST:PORT, ouch://USER@HOST:PORT, with commas",
+    )  # fmt: skip
+    parser.add_argument("--seconds", type=float, metavar="S", help="with --venue: end in good order after so long")
     parser.add_argument(
         "--strategy", required=True, metavar="SPEC", help="package.module:Class or path/to/file.py:Class"
     )
@@ -49,21 +54,38 @@ def _add_run(commands: Any) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     started = time.perf_counter()
-    config = load_config(given)
+    config, pace = load_config(given), _pace(given.pace)
+    _check_where(given, config)
     from ..ops import session
 
     show_compiling()
     folder = given.journal or Path("runs") / time.strftime("%Y%m%dT%H%M%S")
     progress = session.progress_line if given.progress or sys.stderr.isatty() else None
-    ran = session.run(
-        config, given.itch, given.strategy, folder, pace=_pace(given.pace), progress=progress, started=started
-    )
+    if config.link.wired:
+        ran = session.trade(config, given.strategy, folder, seconds=given.seconds, progress=progress, started=started)
+    else:
+        ran = session.run(config, given.itch, given.strategy, folder, pace=pace, progress=progress, started=started)
     summary = ran.summary
     if given.report:
         session.write_report(given.report, ran)
         summary["report"] = str(given.report)
     print(json.dumps(summary) if given.json else session.as_text(summary))
     return session.damage(ran)
+
+
+def _check_where(given: argparse.Namespace, config: Config) -> None:
+    """A run needs a file or a venue; some words are of one of them only."""
+    wrong = ""
+    if given.itch is None and not config.link.wired:
+        wrong = "wanted --itch FILE, or --venue ADDRESSES (or the keys of [link])"
+    elif given.itch is not None and config.link.wired:
+        wrong = "--itch: link.feed is set, and a run has one feed"
+    elif given.seconds is not None and not (config.link.wired and 0 < given.seconds < 1e9):
+        wrong = f"--seconds {given.seconds}: wanted more than 0, with --venue"
+    elif config.link.wired and given.pace != "max":
+        wrong = f"--pace {given.pace}: a venue has a pace of its own"
+    if wrong:
+        raise ConfigError("command line", (wrong,))
 
 
 def _pace(text: str) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from . import JIT, entry
+from . import JIT, entry, hot
+from .atomics import Cells
 from .instruction import I64, external, instruction
 
 
@@ -48,6 +49,25 @@ def fence(typingctx: Any) -> Any:
 def now() -> int:
     """`ticks` for code outside the hot path."""
     return ticks()
+
+
+# Cells of a wall clock: a tick, the time it stands for, ns a tick times 2^RATE_BITS.
+TICK, TIME_NS, RATE = range(3)
+RATE_BITS = 24  # then ten minutes of ticks fit an int64; off by at most 60 ns a second until it is set again
+
+
+@hot
+def utc(wall: Cells, tick: int) -> int:
+    """Time of day at a tick, ns since the epoch."""
+    return wall[TIME_NS] + ((tick - wall[TICK]) * wall[RATE] >> RATE_BITS)
+
+
+def set_wall(wall: Cells, ns_per_tick: float) -> None:
+    """Set a wall clock, int64[4], by that of the system. It may step: who needs order keeps the latest."""
+    before = now()
+    wall[TIME_NS] = time.time_ns()
+    wall[TICK] = (before + now()) // 2
+    wall[RATE] = round(ns_per_tick * (1 << RATE_BITS))
 
 
 def calibrate(duration_ms: int = 20) -> float:

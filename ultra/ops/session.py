@@ -23,7 +23,7 @@ class Ran(NamedTuple):
     """What a run leaves behind, whichever processes it was."""
 
     strategy: str
-    source: Path
+    source: str
     session_date: str
     summary: dict[str, Any]
     curve: list[tuple[int, int, int]]  # ts, P&L in ticks x lots, gross position
@@ -51,7 +51,7 @@ def run(
         found = host.Host(config, strategy.absolute(spec), path, folder, pace=pace, progress=progress).play()
     curve = [(ts, pnl, gross) for ts, pnl, gross in found["curve"]]
     histogram = [(low, high, count) for low, high, count in found["histogram"]]
-    return Ran(loaded.spec, path, config.feed.date, found["summary"], curve, histogram)
+    return Ran(loaded.spec, str(path), config.feed.date, found["summary"], curve, histogram)
 
 
 def progress_line(state: dict[str, int]) -> None:
@@ -89,7 +89,7 @@ def write_report(path: Path, ran: Ran) -> None:
         path,
         report.RunReport(
             strategy=ran.strategy,
-            source=ran.source.name,
+            source=Path(ran.source).name,
             session_date=ran.session_date or "no date given",
             summary=ran.summary,
             curve=[(ts, pnl * tick, gross) for ts, pnl, gross in ran.curve],
