@@ -27,6 +27,7 @@ BETWEEN = "test_fan.py::test_a_consumer_that_attaches_while_the_producer_looks_i
 CROWD = "test_crowd.py::test_a_crowd_behaves_as_one_list_of_claims"
 MERGE = "test_merge.py::test_the_earliest_head_comes_first_and_turns_are_kept"
 BELL = "test_wait.py::test_a_bell_rings_only_for_somebody_and_once"
+NET = "test_net.py::test_packets_arrive_as_a_queue_of_bytes"
 ORDERS = "test_orders.py::test_orders_behave_as_a_dict_of_states"
 SAMPLE = "test_histogram.py::test_a_percentile_is_at_most_a_thirty_second_above_the_sorted_sample"
 RATE = "test_risk.py::test_no_second_holds_more_orders_than_the_rate"
@@ -89,6 +90,10 @@ MUTANTS = (
     # A mark that is left behind costs a system call a record; without the count the sleeper misses the bell.
     Mutant("wait", "    store_release(cells, RING_SLEEPERS, 0)\n", "", BELL),
     Mutant("wait", "    fetch_add(cells, RING_BELL, 1)\n", "", BELL),
+    # A packet sent with all of its room; a block that the kernel says less about each time; a cut that nobody counts.
+    Mutant("net", "+ 1] = packets.lengths[k]\n", "+ 1] = packets.stride\n", NET),
+    Mutant("net", "            _control(packets, k, headers[at + CONTROL_BYTES] >> 3)\n", "            pass\n", NET),
+    Mutant("net", "(headers[at + PACKET_FLAGS] & TRUNC) != 0", "0", NET),
     # A fill that overtakes its acceptance; a fill that says too much; what is open when an order ends.
     Mutant("orders", "(SENT, ON_FILL, LIVE)", "(SENT, ON_FILL, SENT)", ORDERS),
     Mutant("orders", "if qty > row.qty - row.filled:", "if qty > row.qty:", ORDERS),

@@ -7,7 +7,7 @@ sleeper no record, and a wake-up is lost. A full fence per record would close it
 the time, makes every core with a publisher on it do one (membarrier, GLOBAL_EXPEDITED) between its mark and its last
 look. Here only the compiler is told to keep the order. Where the kernel has no such barrier, or the publisher did not
 sign up for it (`native.promise`), the sleeper sleeps a millisecond at most, and counts that.
-These are the only calls into the kernel in hot code, each chosen by whoever writes the loop.
+These and those of `net` are the only calls into the kernel in hot code, each chosen by whoever writes the loop.
 Known bad case: a membarrier interrupts the publisher's core (some microseconds), once each time somebody falls asleep.
 """
 

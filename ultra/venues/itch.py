@@ -133,6 +133,7 @@ FAST = _fast()
 # Cells of a decoder.
 MESSAGES, FILTERED, UNKNOWN_TYPE, BAD_LENGTH, UNKNOWN_LOCATE, INSTRUMENTS_FULL, KNOWN = 0, 1, 2, 3, 4, 5, 6
 TS_BASE, TIME_BACKWARDS, TS_LAST = 7, 8, 9
+RECEIVED = 10  # ns, when the kernel got the bytes being decoded; 0 = they are of a file, and ts_recv is ts_event
 ERRORS: Final = {
     "unknown_type": UNKNOWN_TYPE, "bad_length": BAD_LENGTH, "unknown_locate": UNKNOWN_LOCATE,
     "instruments_full": INSTRUMENTS_FULL, "time_backwards": TIME_BACKWARDS,
@@ -208,6 +209,13 @@ def decode_some(decoder: Decoder, buffer: Any, start: int, stop: int, ring: ring
     return at
 
 
+@hot
+def decode_received(decoder: Decoder, buffer: Any, start: int, stop: int, ring: rings.Ring, received: int) -> int:
+    """`decode_some` of bytes that the kernel got at `received` (ns): that is the records' ts_recv."""
+    decoder.cells[RECEIVED] = received
+    return decode_some(decoder, buffer, start, stop, ring)
+
+
 @entry
 def decode(decoder: Decoder, buffer: Any, start: int, stop: int, ring: rings.Ring) -> int:
     """`decode_some` for code outside the hot path."""
@@ -234,7 +242,7 @@ def message(decoder: Decoder, buffer: Any, at: int, length: int, record: Any) ->
     locate = load_u16(buffer, at + 1)
     instrument = np.int64(decoder.locates[locate])
     record.ts_event = cells[TS_BASE] + ts
-    record.ts_recv = record.ts_event
+    record.ts_recv = cells[RECEIVED] if cells[RECEIVED] > 0 else record.ts_event
     if instrument < 0:
         if instrument == IGNORED:
             cells[FILTERED] += 1
