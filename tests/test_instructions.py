@@ -29,6 +29,9 @@ from ultra.hot.bits import (
     lowest,
     mix,
     signed,
+    store_i64,
+    store_u16,
+    store_u32,
     with_bit,
     without_bit,
 )
@@ -113,6 +116,25 @@ def test_big_endian_loads_at_every_alignment(raw: bytes) -> None:
     for at, found in enumerate(out.tolist()):
         widths = ((2, False), (4, False), (8, True))
         assert found == [int.from_bytes(raw[at : at + w], "big", signed=s) for w, s in widths]
+
+
+@loop
+def stores(buffer: Any, at: int, width: int, value: int) -> None:
+    if width == 2:
+        store_u16(buffer, at, value)
+    elif width == 4:
+        store_u32(buffer, at, value)
+    else:
+        store_i64(buffer, at, value)
+
+
+@given(INT64, st.sampled_from([2, 4, 8]), st.integers(0, 9))
+def test_big_endian_stores_write_their_bytes_and_no_other(value: int, width: int, at: int) -> None:
+    buffer = np.full(24, 0xA5, np.uint8)
+    stores(buffer, at, width, value)
+    expected = bytearray(b"\xa5" * 24)
+    expected[at : at + width] = (value & ((1 << 8 * width) - 1)).to_bytes(width, "big")
+    assert buffer.tobytes() == expected
 
 
 LOAD, STORE, ADD, SET_IF, IDLE = range(5)

@@ -158,3 +158,50 @@ def _loader(width: int) -> Any:
 
 # Big-endian integers of a wire buffer (uint8 array). The caller has checked that the bytes are there.
 load_u16, load_u32, load_i64 = _loader(2), _loader(4), _loader(8)
+
+
+def _write_big_endian(width: int) -> Any:
+    mask = (1 << 8 * width) - 1
+
+    def meaning(buffer: Any, at: int, value: int) -> None:
+        raw = (int(value) & mask).to_bytes(width, "big")
+        buffer[at : at + width] = np.frombuffer(raw, np.uint8)
+
+    return meaning
+
+
+def _store_big_endian(width: int) -> Any:
+    """Typing of an unaligned big-endian store of the low `width` bytes of an int64 into a uint8 array."""
+
+    def typing(typingctx: Any, buffer: Any, at: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            integer = ir.IntType(8 * width)
+            where = byte_pointer(context, builder, signature.args[0], args[0], args[1])
+            low = args[2] if width == 8 else builder.trunc(args[2], integer)
+            builder.store(builder.bswap(low), builder.bitcast(where, integer.as_pointer()), align=1)
+            return context.get_dummy_value()
+
+        return types.none(buffer, types.intp, types.int64), codegen
+
+    return typing
+
+
+def _store_byte_by_byte(width: int) -> Any:
+    """The same through the array's own indexing, so that a bounds-checked build sees every byte written."""
+
+    @hot
+    def store(buffer: Any, at: int, value: int) -> None:
+        for k in range(width):
+            buffer[at + k] = (value >> 8 * (width - 1 - k)) & 255
+
+    return store
+
+
+def _storer(width: int) -> Any:
+    if config.BOUNDSCHECK:
+        return _store_byte_by_byte(width)
+    return instruction(_write_big_endian(width))(_store_big_endian(width))
+
+
+# The inverse: the low bytes of an int64 into a wire buffer. The caller has checked that there is room.
+store_u16, store_u32, store_i64 = _storer(2), _storer(4), _storer(8)
