@@ -1,4 +1,4 @@
-"""`loopback.c` as one writes it with asyncio: a packet in, the 50 bytes of an OUCH order out. A packet of a byte ends it.
+"""`loopback.c` as one writes it with asyncio: a packet in, the 50 bytes of an OUCH order out. One of a byte ends it.
 
 python bench/loopback.py CORE UDP_PORT TCP_PORT
 """

@@ -72,7 +72,7 @@ def test_defaults_are_those_of_the_manual() -> None:
     ("key", "value"),
     [
         ("link.feed", "tcp://127.0.0.1:1"), ("link.feed", "udp://127.0.0.1"), ("link.feed_b", "udp://127.0.0.1:65536"),
-        ("link.request", "request://a b:1"), ("link.orders", "ouch://127.0.0.1:1"), ("link.interface", "eth0"),
+        ("link.request", "request://venue:1"), ("link.orders", "ouch://127.0.0.1:1"), ("link.interface", "eth0"),
         ("link.orders", "ouch://DESK:secret@127.0.0.1:1"), ("link.feed", 4001),
     ],
 )  # fmt: skip
@@ -372,7 +372,7 @@ def values(key: str) -> st.SearchStrategy[Any]:
         "link.feed": st.sampled_from(["", "udp://127.0.0.1:4001"]),
         "link.feed_b": st.sampled_from(["", "udp://239.1.1.1:0"]),
         "link.interface": st.sampled_from(["", "10.0.0.7"]),
-        "link.request": st.sampled_from(["", "request://venue-1.example:65535"]),
+        "link.request": st.sampled_from(["", "request://10.0.0.9:65535"]),
         "link.orders": st.sampled_from(["", "ouch://DESK1@127.0.0.1:4003"]),
         "link.password_file": st.from_regex(r"[ -~]{0,80}", fullmatch=True),
         "host.on_feed_loss": st.sampled_from(["drain", "halt"]),

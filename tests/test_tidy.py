@@ -24,7 +24,7 @@ FUNCTION_LINES_MAX = 60
 FLOOR = ("ultra.wire", "ultra.cache", "ultra.rules", "ultra.config", "ultra.config_link")
 PATH = ("ultra.wire", "ultra.cache", "ultra.hot", "ultra.math")
 EDGE = (*FLOOR, *PATH, "ultra.strategy")
-BESIDE = (*EDGE, "ultra.inline", "ultra.apart", "ultra.venues", "ultra.strategies")
+BESIDE = (*EDGE, "ultra.inline", "ultra.apart", "ultra.wired", "ultra.venues", "ultra.strategies")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/wire.py": (),
@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/strategy.py": (*FLOOR, *PATH),
     "ultra/inline.py": (*EDGE, "ultra.venues"),
     "ultra/apart.py": (*EDGE, "ultra.venues", "ultra.inline"),
+    "ultra/wired.py": (*EDGE, "ultra.venues", "ultra.inline"),
     "ultra/venues": (*EDGE, "ultra.venues"),
     "ultra/strategies": (*EDGE, "ultra.strategies"),
     "ultra/lab": (*BESIDE, "ultra.lab"),

@@ -16,6 +16,7 @@ from .rules import address
 
 PASSWORD: str = "ULTRA_OUCH_PASSWORD"
 _HOST = r"[A-Za-z0-9.-]{1,253}:[0-9]{1,5}"
+_IPV4 = r"[0-9.]{7,15}:[0-9]{1,5}"  # names of groups are not looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,13 @@ class Link:
     """The ways to a venue: two lines of the feed, the server that sends again, the session that takes orders."""
 
     feed: str = field(
-        default="", metadata=address("udp", rf"udp://{_HOST}", "where packets of the feed come in, line A")
+        default="", metadata=address("udp", rf"udp://{_IPV4}", "where packets of the feed come in, line A")
     )
-    feed_b: str = field(default="", metadata=address("udp", rf"udp://{_HOST}", "the same, line B"))
+    feed_b: str = field(default="", metadata=address("udp", rf"udp://{_IPV4}", "the same, line B"))
     interface: str = field(
         default="", metadata=address("", r"[0-9.]{7,15}", "IPv4 of the interface that joins a multicast group")
     )
-    request: str = field(default="", metadata=address("request", rf"request://{_HOST}", "who sends packets again"))
+    request: str = field(default="", metadata=address("request", rf"request://{_IPV4}", "who sends packets again"))
     orders: str = field(
         default="", metadata=address("ouch", rf"ouch://[A-Za-z0-9]{{1,6}}@{_HOST}", "who takes orders, and as whom")
     )

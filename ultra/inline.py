@@ -35,6 +35,7 @@ MARKET_RECORDS, STOPPED_FOR, ENDED, REPLAYING, UNTIL = range(8, 13)
 # Requests wait until their cause is on disk; a second journal is kept; turns of waiting before the loop gives up, and
 # how many of them spin; open loop: the tick at which record 0 is due, and 2^16 times the ticks between two records.
 GATE_OUTPUT, MIRRORED, PATIENCE, SPINS, DUE_FROM, DUE_STEP = range(13, 19)
+HELD = 19  # 1: a request waits for the disk, but the inputs go on (`ultra.wired`): no patience, wake the journal
 CELLS = 24
 WAITS_MAX = 1 << 14  # turns of waiting in one call, however short each wait was
 NEVER = 1 << 62

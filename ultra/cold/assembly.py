@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba.core.errors import NumbaError
 
-from .. import apart, inline, strategy
+from .. import apart, inline, strategy, wired
 from ..config import Config
 from ..hot import book as books
 from ..hot import engine as engines
@@ -51,7 +51,7 @@ class Apart(NamedTuple):
 
 
 def assemble(
-    config: Config, loaded: strategy.Loaded, journals: Sequence[rings.Ring], ends: Apart | None = None
+    config: Config, loaded: strategy.Loaded, journals: Sequence[rings.Ring], ends: Apart | wired.Wire | None = None
 ) -> Machine:
     """Take the memory, and compile the loop (or find it in the cache). One journal's ring, or two."""
     sizes = config.engine
@@ -66,9 +66,11 @@ def assemble(
         params=strategy.parameters(loaded, dict(config.strategy.parameters)),
     )
     venue: Any = paper.create(instruments, sizes.own_order_max, sizes.reply_ring_records, config.venue.latency_ns)
-    if ends is not None:
+    if isinstance(ends, Apart):
         engine = engine._replace(output=ends.requests)
         venue = apart.Venue(ends.feed, ends.link, ends.replies, venue.cells)
+    elif ends is not None:
+        venue = ends
     run = inline.create(
         engine,
         venue,
@@ -85,12 +87,15 @@ def assemble(
     run.cells[inline.GATE_OUTPUT] = config.journal.durability == "gated"
     if sizes.prefault:
         prefault(run)
-    decoder = decoder_of(config)
     if ends is None:
+        decoder = decoder_of(config)
         return Machine(config, loaded, run, decoder, decoder, inline.build(loaded.hooks, loaded.fingerprint))
     run.cells[inline.PATIENCE], run.cells[inline.SPINS] = waiting(config)
-    pump = inline.build(loaded.hooks, loaded.fingerprint + "-apart", apart.APART)
-    return Machine(config, loaded, run, decoder, venue, pump)
+    if isinstance(ends, Apart):
+        pump = inline.build(loaded.hooks, loaded.fingerprint + "-apart", apart.APART)
+        return Machine(config, loaded, run, decoder_of(config), venue, pump)
+    pump = inline.build(loaded.hooks, loaded.fingerprint + "-wired", wired.WIRED)
+    return Machine(config, loaded, run, ends.decoder, ends, pump)
 
 
 def decoder_of(config: Config) -> itch.Decoder:

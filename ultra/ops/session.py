@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import strategy
-from ..cold import assembly, core, live
+from ..cold import assembly, core, live, wired
 from ..cold import replay as replays
 from ..cold import summary as summaries
 from ..cold.pace import AT_ONCE, Pace
@@ -52,6 +52,23 @@ def run(
     curve = [(ts, pnl, gross) for ts, pnl, gross in found["curve"]]
     histogram = [(low, high, count) for low, high, count in found["histogram"]]
     return Ran(loaded.spec, str(path), config.feed.date, found["summary"], curve, histogram)
+
+
+def trade(
+    config: Config,
+    spec: str,
+    folder: Path,
+    *,
+    seconds: float | None = None,
+    progress: Callable[[dict[str, int]], None] | None = None,
+    started: float = 0.0,
+) -> Ran:
+    """Run a strategy on a venue."""
+    loaded = strategy.load(spec)
+    run = wired.Wired(config, loaded, folder, seconds=seconds, progress=progress, started=started)
+    outcome = run.play()
+    found = core.result(outcome)
+    return Ran(loaded.spec, outcome.source, config.feed.date, found["summary"], found["curve"], found["histogram"])
 
 
 def progress_line(state: dict[str, int]) -> None:

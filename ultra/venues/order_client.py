@@ -20,18 +20,23 @@ def carry(session: sessions.Session, requests: rings.Ring, replies: rings.Ring, 
     """Take every request; a new order that can't leave is answered REJECTED at once. Returns how many were taken."""
     taken = 0
     while rings.ready(requests) > 0 and rings.room(replies) > 0:
-        request = requests.slots[rings.polled(requests, 0)]
-        if request.kind == NEW:
-            reason = sessions.enter(session, request, now)
-            if reason != 0:
-                _refuse(replies, request, reason, now)
-        elif request.kind == CANCEL_ORDER:
-            sessions.cancel(session, request.order_id, now)
-        else:
-            session.counts[sessions.UNEXPECTED] += 1
+        carry_one(session, requests.slots[rings.polled(requests, 0)], replies, now)
         rings.release(requests, 1)
         taken += 1
     return taken
+
+
+@hot
+def carry_one(session: sessions.Session, request: Any, replies: rings.Ring, now: int) -> None:
+    """One request; there is room for an answer, which a new order that can't leave gets at once."""
+    if request.kind == NEW:
+        reason = sessions.enter(session, request, now)
+        if reason != 0:
+            _refuse(replies, request, reason, now)
+    elif request.kind == CANCEL_ORDER:
+        sessions.cancel(session, request.order_id, now)
+    else:
+        session.counts[sessions.UNEXPECTED] += 1
 
 
 @hot
