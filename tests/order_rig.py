@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ultra import wire
 from ultra.hot import door
 from ultra.hot import ring as rings
 from ultra.venues import link as links
@@ -68,6 +69,79 @@ def packets(raw: bytes) -> tuple[list[tuple[str, bytes]], bytes]:
         found.append((chr(raw[2]), raw[3:end]))
         raw = raw[end:]
     return found, raw
+
+
+REASONS = ("none", "refused", "unknown_order", "by_owner", "mass", "would_trade")
+REFUSED, UNKNOWN, BY_OWNER, MASS = 1, 2, 3, 4
+
+
+class Engine:
+    """A matching engine without a book: it accepts or refuses as it is told, and trades when it is told."""
+
+    def __init__(self) -> None:
+        self.open: dict[tuple[int, int], list[int]] = {}  # owner, number -> instrument, lots
+        self.traded: dict[tuple[int, int], int] = {}
+        self.sides: dict[tuple[int, int], int] = {}
+        self.position = 0
+        self.plan: list[bool] = []
+        self.reports, self.refs, self.seen = rings.create(wire.REPORT, 256), 0, []
+
+    def work(self, entries: rings.Ring, count: int = 1 << 30) -> None:
+        """Take some entries of a ring."""
+        cells = entries.cells
+        while count > 0 and int(cells[rings.CURSOR]) > int(cells[rings.GATE]):
+            slot = int(cells[rings.GATE]) & (len(entries.slots) - 1)
+            self.take(entries.slots[slot].copy())
+            cells[rings.GATE] += 1
+            count -= 1
+        cells[rings.CURSOR_SEEN] = cells[rings.GATE]
+
+    def report(self, kind: int, owner: int, order_id: int, **fields: int) -> None:
+        push(self.reports, kind=kind, owner=owner, order_id=order_id, ts_event=5, **fields)
+
+    def take(self, entry: Any) -> None:
+        owner, number, kind = int(entry.owner), int(entry.order_id), int(entry.kind)
+        self.seen.append(entry)
+        key, good = (owner, number), self.plan.pop(0) if self.plan else True
+        if kind == wire.MASS_CANCEL:
+            for other in [k for k in self.open if k[0] == owner and entry.instrument in (wire.NONE, self.open[k][0])]:
+                self.cancel(other, 0, MASS)
+        elif kind == wire.NEW:
+            if good:
+                self.refs += 1
+                self.open[key], self.sides[key] = [int(entry.instrument), int(entry.qty)], int(entry.side)
+                self.report(wire.ACCEPTED, owner, number, qty=entry.qty, price=entry.price, ref=self.refs)
+            else:
+                self.report(wire.REJECTED, owner, number, reason=REFUSED, qty=entry.qty)
+        elif key not in self.open or (kind == wire.REPLACE_ORDER and not good):
+            self.report(wire.REJECTED, owner, number, reason=UNKNOWN if key not in self.open else REFUSED)
+        elif kind == wire.CANCEL_ORDER:
+            self.cancel(key, int(entry.qty), BY_OWNER)
+        else:
+            self.refs += 1
+            instrument, _ = self.open.pop(key)
+            self.open[owner, int(entry.aux)] = [instrument, int(entry.qty)]
+            self.report(
+                wire.REPLACED, owner, int(entry.aux), qty=entry.qty, price=entry.price, ref=self.refs, aux=number
+            )
+
+    def cancel(self, key: tuple[int, int], left: int, reason: int) -> None:
+        lots = self.open[key][1] - left
+        if lots > 0:
+            self.report(wire.CANCELLED, *key, qty=lots, reason=reason)
+            self.less(key, lots)
+
+    def fill(self, key: tuple[int, int], lots: int) -> None:
+        lots = min(lots, self.open[key][1])
+        self.traded[key] = self.traded.get(key, 0) + lots
+        self.position += lots * (1 if self.sides.get(key, wire.BID) == wire.BID else -1)
+        self.report(wire.FILL, *key, qty=lots, price=7, flag=lots & 1, aux=99)
+        self.less(key, lots)
+
+    def less(self, key: tuple[int, int], lots: int) -> None:
+        self.open[key][1] -= lots
+        if self.open[key][1] == 0:
+            del self.open[key]
 
 
 class Deed(NamedTuple):

@@ -421,6 +421,7 @@ def test_silence_and_heartbeats() -> None:
 )
 def test_a_venue_that_says_something_else_ends_the_link(raw: bytes, fault: int) -> None:
     rig = Rig()
+    rig.session.cells[sessions.SEQUENCE] = 1
     rig.connect()
     rig.session.name[:] = np.frombuffer(b"     TODAY", np.uint8)
     put(rig.session.link, raw)

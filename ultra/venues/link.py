@@ -37,6 +37,31 @@ class Link(NamedTuple):
     cells: Cells  # int64[CELLS]
 
 
+class Bank(NamedTuple):
+    """Room for many connections, so that one compiled call may serve them all."""
+
+    inbox: Any  # uint8[links, in_bytes]
+    outbox: Any  # uint8[links, out_bytes]
+    cells: Any  # int64[links, CELLS]
+
+
+def bank(count: int, in_bytes: int, out_bytes: int) -> Bank:
+    """Room for `count` connections; there are none yet."""
+    cells = np.zeros((count, CELLS), np.int64)
+    cells[:, FD] = -1
+    return Bank(
+        memory.zeros(count * in_bytes, np.uint8).reshape(count, in_bytes),
+        memory.zeros(count * out_bytes, np.uint8).reshape(count, out_bytes),
+        cells,
+    )
+
+
+@hot
+def of(many: Bank, index: int) -> Link:
+    """One link of a bank: the same memory."""
+    return Link(many.inbox[index], many.outbox[index], many.cells[index])
+
+
 def create(in_bytes: int, out_bytes: int) -> Link:
     """Room for a connection; there is none yet."""
     cells = np.zeros(CELLS, np.int64)

@@ -36,7 +36,8 @@ ACCOUNT = np.dtype(
         ("disabled", "i8"),  # 1 = it asked that no order of its be taken
         ("rate", "i8"),  # orders and replacements a second
         ("linked", "i8"),
-        ("pad", "i8", (6,)),
+        ("lost", "i8"),  # 1 = a message found no room: what was told is no longer the whole truth
+        ("pad", "i8", (5,)),
     ]
 )
 ORDER = np.dtype(
@@ -163,6 +164,7 @@ def begin(desk: Desk, owner: int, length: int) -> int:
     at = desk.accounts[owner].end
     if at + 3 + length > desk.store.shape[1]:
         desk.counts[LOST_REPORTS] += 1
+        desk.accounts[owner].lost = 1
         return NONE
     block = desk.store[owner]
     store_u16(block, at, length + 1)

@@ -237,6 +237,8 @@ def send(desk: desks.Desk, owner: int, link: links.Link, now: int, heartbeat_ns:
         sent = links.push(link, desk.store[owner], account.sent, account.end, now)
         account.sent += sent
         return went + sent
+    if account.lost != 0:
+        links.fail(link, links.STORE_FULL)
     if now - link.cells[links.SENT_NS] >= heartbeat_ns:
         links.control(link, soupbin.SERVER_HEARTBEAT)
         went += links.flush(link, now)

@@ -100,6 +100,7 @@ def create(
     *,
     rate: int,
     ts_base: int = 0,
+    sequence: int = 0,
     heartbeat_ns: int = 1_000_000_000,
     silence_ns: int = 15_000_000_000,
     firm: str = "",
@@ -107,11 +108,13 @@ def create(
     """A session without a link and without orders.
 
     Handles are those of a pool of `own_max` slots. The venue allows `rate` messages a second, of which an eighth is
-    left to cancels. `ts_base`: the venue's midnight, ns since the epoch; `firm` (4 characters) goes with each order."""
+    left to cancels. `sequence` is the venue's message wanted first, 0 = only what is new: a session that knows nothing
+    must not take old answers for new ones. `ts_base`: the venue's midnight, ns since the epoch; `firm` (4 characters)
+    goes with each order."""
     assert own_max > 0 and len(firm) in (0, 4), (own_max, firm)
     rows = 1 << max(4, (2 * own_max - 1).bit_length())
     cells = np.zeros(16, np.int64)
-    cells[[NEXT_REF, SEQUENCE, TOLD]] = 1, 1, -1
+    cells[[NEXT_REF, SEQUENCE, TOLD]] = 1, sequence, -1
     cells[[HEARTBEAT_NS, SILENCE_NS, RATE, RESERVE]] = heartbeat_ns, silence_ns, rate, rate // 8
     cells[[TS_BASE, FIRM]] = ts_base, int.from_bytes(firm.encode("ascii"), "big")
     return Session(
