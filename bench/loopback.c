@@ -43,7 +43,8 @@ int main(int count, char **words) {
     must(sched_setaffinity(0, sizeof cores, &cores) == 0, "sched_setaffinity");
     int feed = socket(AF_INET, SOCK_DGRAM, 0), orders = socket(AF_INET, SOCK_STREAM, 0), on = 1, wide = 1 << 24;
     struct sockaddr_in from = here(words[2]), to = here(words[3]);
-    setsockopt(feed, SOL_SOCKET, SO_RCVBUF, &wide, sizeof wide);
+    if (setsockopt(feed, SOL_SOCKET, SO_RCVBUFFORCE, &wide, sizeof wide) != 0)
+        setsockopt(feed, SOL_SOCKET, SO_RCVBUF, &wide, sizeof wide);
     setsockopt(feed, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
     must(bind(feed, (struct sockaddr *)&from, sizeof from) == 0, "bind");
     must(connect(orders, (struct sockaddr *)&to, sizeof to) == 0, "connect");

@@ -16,7 +16,7 @@ from ..hot import hot, rare
 from ..hot import ring as rings
 from ..hot.bits import load_i64, load_u16, load_u32
 from ..hot.risk import NO_SESSION
-from ..wire import ACCEPTED, CANCELLED, FILL, NONE, REJECTED, SESSION_STATE
+from ..wire import ACCEPTED, ASK, BID, CANCELLED, FILL, NONE, REJECTED, SESSION_STATE
 from . import layout as layouts
 from . import link as links
 from . import order_session as sessions
@@ -25,7 +25,7 @@ from . import ouch, soupbin
 RECORDS_MAX = 2  # that one message can cause
 OUT = ouch.OUT
 _A, _C, _D, _E, _J, _Q, _S, _B, _F, _M, _R = (ord(letter) for letter in "ACDEJQSBFMR")
-_DEAD = ord("D")
+_DEAD, _SELL = ord("D"), ord("S")  # short sales do not come: we never mark one
 
 
 @hot
@@ -77,9 +77,12 @@ def _next(replies: rings.Ring, kind: int, ts: int, now: int) -> Any:
 
 @hot
 def answer(replies: rings.Ring, kind: int, ts: int, now: int, row: Any, price: int, qty: int, aux: int) -> None:
-    """A record about a row's order. There is room: whoever calls has looked."""
+    """A record about a row's order. There is room: whoever calls has looked. Of an order of an earlier run, which the
+    engine does not know, only fills matter."""
+    if row.handle < 0 and kind != FILL:
+        return
     record = _next(replies, kind, ts, now)
-    record.side, record.instrument, record.order_id = row.side, row.instrument, row.handle
+    record.side, record.instrument, record.order_id = row.side, row.instrument, max(row.handle, np.int64(NONE))
     record.price, record.qty, record.aux = price, qty, aux
     rings.publish(replies, 1)
 
@@ -136,7 +139,10 @@ def message(session: sessions.Session, replies: rings.Ring, at: int, length: int
         return
     place = sessions.row_of(session, load_u32(inbox, at + 9))
     if place == sessions.NO_SLOT:
-        counts[sessions.UNKNOWN_REFS] += 1
+        if kind == _A:
+            _adopt(session, at)
+        else:
+            counts[sessions.UNKNOWN_REFS] += 1
         return
     row = session.rows[place]
     terms = session.terms[row.instrument]
@@ -153,6 +159,30 @@ def message(session: sessions.Session, replies: rings.Ring, at: int, length: int
         _rejected(session, replies, place, ts, now, load_u16(inbox, at + 13))
     else:
         _cut(session, replies, place, ts, now, _lots(load_u32(inbox, at + 13), terms.lot))
+
+
+@rare
+def _adopt(session: sessions.Session, at: int) -> None:
+    """An order of an earlier run on this account, of which we are told while we catch up: its fills are our position,
+    and it may be cancelled. Its handle is -1 - ref: no handle of ours is negative."""
+    cells, inbox, instrument = session.cells, session.link.inbox, np.int64(NONE)
+    ref, side, symbol = load_u32(inbox, at + 9), inbox[at + 13], load_i64(inbox, at + 18)
+    for index in range(len(session.terms)):
+        if session.terms[index].symbol == symbol and session.terms[index].lot > 0:
+            instrument = np.int64(index)
+            break
+    row = session.rows[ref & (len(session.rows) - 1)]
+    full = row.state != sessions.FREE or 2 * cells[sessions.LIVE_ROWS] >= len(session.rows)
+    if cells[sessions.PHASE] == sessions.UP or instrument == NONE or full:
+        session.counts[sessions.UNKNOWN_REFS] += 1
+        return
+    session.counts[sessions.ADOPTED] += 1
+    if np.int64(inbox[at + 47]) == _DEAD:
+        return
+    row.handle, row.ref, row.cut = -1 - ref, ref, 0
+    row.open = _lots(load_u32(inbox, at + 14), session.terms[instrument].lot)
+    row.instrument, row.side, row.state, row.cancel = instrument, ASK if side == _SELL else BID, sessions.LIVE, 0
+    cells[sessions.LIVE_ROWS] += 1
 
 
 @hot
