@@ -133,7 +133,7 @@ MUTANTS = (
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
     # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
-    Mutant("apart", "fans.STRIDE] - waiting", "fans.STRIDE]", LOCKSTEP),
+    Mutant("apart", "run.venue.link, run.feed.cells[rings.GATE]", "run.venue.link, run.feed.cells[0]", LOCKSTEP),
     Mutant("apart", "count = min(waiting, cells[SKIP])", "count = waiting", REBORN),
     Mutant("inline", "if cause >= load_acquire(", "if cause > load_acquire(", GATED),
     Mutant("inline", "return run.cells[MIRRORED] == 0 or", "return run.cells[MIRRORED] >= 0 or", GATED),

@@ -117,7 +117,8 @@ class Apart:
         """A few looks."""
         apart.serve(self.exchange, 2, 0)
         taken = self.fan.cells[fans.GATE + apart.VENUE * fans.STRIDE]
-        assert taken <= self.link[LINK_DONE] <= self.fan.cells[fans.GATE + apart.ENGINE * fans.STRIDE]
+        given, done = self.fan.cells[fans.GATE + apart.ENGINE * fans.STRIDE], self.machine.run.feed.cells[rings.GATE]
+        assert taken <= self.link[LINK_DONE] <= done and given <= done
 
     def check(self) -> None:
         fans.check(self.fan)

@@ -1,12 +1,9 @@
 """A run as several processes: the same hashes as in one, whoever is killed, stopped or told to end.
 
-Engines are small and markets short; `--pace` makes a run last, so that what is done falls into it. ULTRA_KILLS sets how
-many times a stage is killed in the long test.
+Engines are small and markets short; `--pace` makes a run last, so that what is done falls into it.
 """
 
-import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -15,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hosts import Hosted, none_left, two_seconds
 from runs import (
     IMBALANCE,
     MAKER,
     assert_same,
     command,
     environment,
-    market,
+    journaled,
     ran,
     replayed,
     run_words,
@@ -31,69 +29,21 @@ from runs import (
 )
 
 from ultra.cold import shared
-from ultra.cold.control import STAGES, Control
-from ultra.wire import RUNNING, STAGE_AT, STAGE_PID, STAGE_STATE
+from ultra.cold.control import STAGES
+from ultra.wire import STAGE_AT, STAGE_PID
 
 pytestmark = [pytest.mark.jit_only, pytest.mark.slow]
-MESSAGES = 4000
-KILLS = int(os.environ.get("ULTRA_KILLS", "6"))
-REPORT = re.compile(r"progress messages=(\d+) memory=(\d+)")
 
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("day") / "day.itch50"
-    path.write_bytes(market(MESSAGES))  # two seconds
-    return path
+    return two_seconds(tmp_path_factory.mktemp("day"))
 
 
 @pytest.fixture(autouse=True)
-def apart_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Segments of these tests lie where nobody else's do, and none is left."""
-    folder = tmp_path / "shm"
-    folder.mkdir()
-    monkeypatch.setenv("ULTRA_SHM_DIR", str(folder))
-    yield folder
-    assert shared.stale() == [] and [one.name() for one in shared.found()] == []
-
-
-class Hosted:
-    """A paced run of a preset, and its processes."""
-
-    def __init__(self, day: Path, folder: Path, spec: str = MAKER, *, pace: str = "2x", **more: Any) -> None:
-        self.folder = folder
-        # Their stages share two cores with everything else here: none is stuck for being late.
-        settings = {"host__preset": "pipeline", "engine__session": "desk", "host__stall_ms": 2000} | more
-        words = run_words(day, folder, spec, **settings)
-        self.process = subprocess.Popen(
-            command(*words, "--pace", pace, "--progress"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-
-    def control(self) -> Control:
-        """The control block, once every stage runs."""
-        assert self.process.poll() is None
-        until(lambda: self.process.poll() is not None or shared.path_of("desk.control").exists(), "there is a control")
-        control = Control(shared.attach("desk.control", kind="control", writable=True))
-        stages = range(len(STAGES))
-        until(lambda: all(control.of(k, STAGE_STATE) >= RUNNING for k in stages), "every stage runs")
-        return control
-
-    def pid(self, stage: str) -> int:
-        return self.control().of(STAGES.index(stage), STAGE_PID)
-
-    def at_work(self, records: int) -> Control:
-        """The control block, once the engine is through with so many records."""
-        control = self.control()
-        until(lambda: control.of(1, STAGE_AT) >= records or self.process.poll() is not None, "the engine is at work")
-        return control
-
-    def end(self) -> tuple[int, dict[str, Any], str]:
-        out, err = self.process.communicate(timeout=120)
-        return self.process.returncode, json.loads(out or "{}"), err
+def apart_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with none_left(tmp_path, monkeypatch):
+        yield
 
 
 @pytest.fixture
@@ -144,9 +94,11 @@ def test_a_killed_feed_goes_on_where_it_was(day: Path, tmp_path: Path, hosted: C
         control = run.at_work(200 + 300 * kills)
         if run.process.poll() is not None or control.state(0) == "done":
             break
-        os.kill(control.of(0, STAGE_PID), signal.SIGKILL)
+        pid = control.of(0, STAGE_PID)
+        os.kill(pid, signal.SIGKILL)
         kills += 1
-        until(lambda: control.state(0) in ("running", "done") or run.process.poll() is not None, "it is back")  # noqa: B023
+        until(lambda: control.of(0, STAGE_PID) not in (0, pid) or run.process.poll() is not None, "it is back")  # noqa: B023
+        until(lambda: control.state(0) in ("running", "done") or run.process.poll() is not None, "it is at work")  # noqa: B023
     code, found, said = run.end()
     assert code == 0, said
     assert found["host"]["feed_restarts"] >= kills > 2
@@ -154,44 +106,36 @@ def test_a_killed_feed_goes_on_where_it_was(day: Path, tmp_path: Path, hosted: C
     assert_same(found, replayed(run.folder))
 
 
-def test_any_stage_may_be_killed_anywhere(day: Path, tmp_path: Path, hosted: Callable[..., Hosted]) -> None:
-    """A dead feed or journal comes back, nothing is sent or written twice; without engine or venue the run ends, and
-    nothing that was reported is lost.
-
-    ULTRA_KILLS=200 is the long form."""
-    one, dice = ran(day, tmp_path / "inline", MAKER), random.Random(KILLS)
-    for number in range(KILLS):
-        stage = ("feed", "engine", "venue", "journal")[number % 4]
-        run = hosted(f"run{number}", engine__session="desk", pace="4x")
-        control = run.at_work(dice.randrange(50, 3500))
-        pid = journal_of(control) if stage == "journal" else control.of(STAGES.index(stage), STAGE_PID)
-        last = control.of(1, STAGE_AT)
-        if shared.start_of(pid) and control.state(1) == "running":
-            os.kill(pid, signal.SIGKILL)
-        code, found, said = run.end()
-        replay = replayed(run.folder)
-        assert replay.code == 0 and replay.found["matches"] and "Traceback" not in said, said
-        if code == 0:  # it came back, or the run had ended before
-            assert found["state_hash"] == one["state_hash"]
-            assert_same(found, replay)
-        else:
-            assert code == 5 and stage in ("engine", "venue"), said
-            assert replay.found["records"] == through(run.folder) >= last
-        assert shared.found() == [] or shared.clean(), "nothing is left but what the next start removes"
-
-
-def journal_of(control: Control) -> int:
-    pid = control.of(1, STAGE_PID)
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[0]) if children else 0
-
-
-@pytest.mark.parametrize("stage", ["engine", "venue"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_dead_or_stuck_engine_comes_back_and_is_the_same(
+    day: Path, tmp_path: Path, hosted: Callable[..., Hosted], number: signal.Signals
+) -> None:
+    """Three times in one run: a diamond with gated output, so that everything there is is under way."""
+    settings = {"host__preset": "diamond", "journal__durability": "gated", "engine__checkpoint_records": 1000}
+    one = ran(day, tmp_path / "inline", MAKER, **settings | {"host__preset": "inline"})
+    run = hosted(host__engine_restart_max=1000, host__stall_ms=300 if number == signal.SIGSTOP else 2000, **settings)
+    for kill in range(3):
+        control = run.at_work(300 + 900 * kill)
+        pid = control.of(1, STAGE_PID)
+        if control.state(1) == "running":
+            os.kill(pid, number)
+            until(lambda: control.of(1, STAGE_PID) not in (0, pid) or run.process.poll() is not None, "it is back")  # noqa: B023
+    code, found, said = run.end()
+    assert code == 0, said
+    assert found["host"]["engine_restarts"] == len(found["host"]["engine_away_ms"]) >= 2
+    assert (found["state_hash"], found["decision_hash"]) == (one["state_hash"], one["decision_hash"])
+    mirror = run.folder.with_name(run.folder.name + "-mirror")
+    for folder in (run.folder, mirror):
+        assert_same(found, replayed(folder))
+    assert journaled(run.folder).tobytes() == journaled(mirror).tobytes() == journaled(tmp_path / "inline").tobytes()
+
+
+@pytest.mark.parametrize(("stage", "number"), [("engine", signal.SIGKILL), ("engine", signal.SIGSTOP),
+                                               ("venue", signal.SIGKILL), ("venue", signal.SIGSTOP)])  # fmt: skip
 def test_without_engine_or_venue_the_run_ends_and_the_journal_has_what_was(
     hosted: Callable[..., Hosted], stage: str, number: signal.Signals
 ) -> None:
-    run = hosted(host__stall_ms=100 if number == signal.SIGSTOP else 2000)
+    run = hosted(host__stall_ms=100 if number == signal.SIGSTOP else 2000, host__engine_restart_max=0)
     control = run.at_work(1000)
     last = control.of(1, STAGE_AT)
     os.kill(run.pid(stage), number)

@@ -19,9 +19,19 @@ from .hot import ring as rings
 from .hot.atomics import Cells, load_acquire, store_release
 from .hot.clock import ticks
 from .hot.wait import idle
-from .inline import WAITS_MAX, Parts, Run
+from .inline import NEXT, WAITS_MAX, Parts, Run
 from .venues import itch, paper
-from .wire import LINK_ANSWER, LINK_ASK, LINK_ASK_AT, LINK_ASK_NOW, LINK_DONE, NONE, REPLACE
+from .wire import (
+    LINK_ANSWER,
+    LINK_ASK,
+    LINK_ASK_AT,
+    LINK_ASK_NEXT,
+    LINK_ASK_NOW,
+    LINK_ASK_TAKEN,
+    LINK_DONE,
+    NONE,
+    REPLACE,
+)
 
 ENGINE, VENUE = 0, 1  # readers of the feed's fan
 BATCH = 64  # records the venue follows between two looks for a question
@@ -42,14 +52,18 @@ class Venue(NamedTuple):
 
 @hot
 def take(venue: Venue, buffer: Any, at: int, stop: int, feed: rings.Ring) -> int:
-    """Copy what the fan has into the engine's own ring, which is empty. Says first that all before it is done."""
-    gate = venue.feed.cells[fans.GATE + ENGINE * fans.STRIDE]
-    store_release(venue.link, LINK_DONE, gate)
+    """Copy what the fan has into the engine's own ring, which is empty. Says first that all before it is done.
+
+    Both count alike: a record has the same sequence in both. The fan's slots are given back when their records are done
+    and the journal's ring says so, not before: an engine that dies is rebuilt from the journal and reads on from here.
+    """
+    done = feed.cells[rings.GATE]
+    fans.release(venue.feed, ENGINE, done - venue.feed.cells[fans.GATE + ENGINE * fans.STRIDE])
+    store_release(venue.link, LINK_DONE, done)
     count = min(fans.ready(venue.feed, ENGINE), len(feed.slots))
     for offset in range(count):
         feed.slots[rings.claimed(feed, offset)] = venue.feed.slots[fans.polled(venue.feed, ENGINE, offset)]
     if count > 0:
-        fans.release(venue.feed, ENGINE, count)
         rings.room(feed)  # so that the ring's own view of its gate is fresh
         rings.publish(feed, count)
     return at
@@ -70,14 +84,15 @@ def observe(run: Run, record: Any) -> None:
 
 @hot
 def _ask(run: Run, now: int) -> None:
-    link, feed = run.venue.link, run.feed
-    waiting = feed.cells[rings.CURSOR] - feed.cells[rings.GATE]
-    at = run.venue.feed.cells[fans.GATE + ENGINE * fans.STRIDE] - waiting
-    link[LINK_ASK_AT] = at
-    link[LINK_ASK_NOW] = now
+    link, at, number = run.venue.link, run.feed.cells[rings.GATE], run.venue.link[LINK_ASK] + 1
+    row = 2 * (number & 1)  # not that of the question before: dead in the middle of this, the engine had asked that one
+    link[LINK_ASK_AT + row] = at
+    link[LINK_ASK_NOW + row] = now
+    link[LINK_ASK_NEXT + row] = run.cells[NEXT]
+    link[LINK_ASK_TAKEN + row] = run.engine.output.cells[rings.GATE]
     store_release(link, LINK_DONE, at)
     # Pairs with the acquire in `serve`.
-    store_release(link, LINK_ASK, link[LINK_ASK] + 1)
+    store_release(link, LINK_ASK, number)
 
 
 @hot
@@ -109,9 +124,10 @@ def serve(exchange: Exchange, patience: int, spins: int) -> None:
         rounds += 1
         asked = load_acquire(link, LINK_ASK)
         if asked != link[LINK_ANSWER]:
-            _follow(exchange, link[LINK_ASK_AT])
-            if link[LINK_ASK_NOW] != NONE:
-                paper.advance(exchange.paper, exchange.book, exchange.requests, link[LINK_ASK_NOW])
+            row = 2 * (asked & 1)
+            _follow(exchange, link[LINK_ASK_AT + row])
+            if link[LINK_ASK_NOW + row] != NONE:
+                paper.advance(exchange.paper, exchange.book, exchange.requests, link[LINK_ASK_NOW + row])
             store_release(link, LINK_ANSWER, asked)
             turns = 0
             continue

@@ -186,6 +186,9 @@ class Host:
     feed_restart_max: int = field(
         default=3, metadata=rules.whole(0, 1000, "times that a dead feed is started again where it was")
     )
+    engine_restart_max: int = field(
+        default=3, metadata=rules.whole(0, 1000, "times that a dead engine is rebuilt from its journal and goes on")
+    )
     on_feed_loss: str = field(
         default="drain",
         metadata=rules.choice(

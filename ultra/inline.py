@@ -118,6 +118,7 @@ def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[...
                 source = -1 - np.int64(UNSETTLED)
             else:
                 if rings.ready(run.feed) == 0:
+                    processed(run)  # before `decode` gives back in another process what these were copied from
                     at = decode(decoder, buffer, at, stop, run.feed)
                 source = next_source(run)
             if source < NOWHERE:
@@ -268,11 +269,18 @@ def timer_due(run: Run, now: int) -> bool:
     cells, due = run.cells, run.cells[TIMER_AT]
     if now < due or now >= NEVER:
         return False
-    cells[TIMER_AT] = (now // cells[TIMER_NS] + 1) * cells[TIMER_NS]
+    pass_timer(cells, now)
     run.note[0].kind = TIMER
     run.note[0].instrument = NONE
     run.note[0].ts_event = due
     return due > 0
+
+
+@hot
+def pass_timer(cells: Cells, now: int) -> None:
+    """When the next timer is due, behind a market record of this moment. A replay has its timers from the journal."""
+    if cells[TIMER_NS] > 0 and now >= cells[TIMER_AT]:
+        cells[TIMER_AT] = (now // cells[TIMER_NS] + 1) * cells[TIMER_NS]
 
 
 @hot
@@ -285,10 +293,15 @@ def next_replayed(run: Run) -> int:
     if rings.ready(run.commands) > 0:
         record = run.commands.slots[rings.polled(run.commands, 0)]
         if record.sequence == cells[NEXT]:
+            if record.kind <= MARKET_LAST:
+                pass_timer(cells, record.ts_event)
             return COMMAND if not engines.is_mark(record.kind) else -1 - CHECKPOINT_DUE
     elif cells[ENDED] == 0:
         return -1 - NEED_RECORDS
-    return FEED if rings.ready(run.feed) > 0 else -1 - NEED_BYTES
+    if rings.ready(run.feed) == 0:
+        return -1 - NEED_BYTES
+    pass_timer(cells, run.feed.slots[rings.polled(run.feed, 0)].ts_event)
+    return FEED
 
 
 @hot

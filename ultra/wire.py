@@ -205,9 +205,11 @@ JOURNAL_CLOSE: Final = 6 * RING_LINE  # 1: write what is left and end
 JOURNAL_FAILED: Final = 7 * RING_LINE  # errno of the write or sync that failed; nothing is written after it
 
 # Cells of a control block, which the processes of one run share: who is how far, and what the engine asks the venue.
-LINK_ASK: Final = 0  # number of the engine's last question; the two behind it say what it is
-LINK_ASK_AT: Final = 1  # the venue must have seen every record of the feed below this
-LINK_ASK_NOW: Final = 2  # and let requests due at this time take effect; NONE = no request
+LINK_ASK: Final = 0  # number of the engine's last question. Two rows in turns say what it is: one is always whole
+LINK_ASK_AT: Final = 1  # + 2 * (number & 1): the venue must have seen every record of the feed below this
+LINK_ASK_NOW: Final = 2  # + 2 * (number & 1): and let requests due at this time take effect; NONE = no request
+LINK_ASK_NEXT: Final = 8  # + 2 * (number & 1): the engine's next input then: for one that comes back, not for the venue
+LINK_ASK_TAKEN: Final = 9  # + 2 * (number & 1): how many requests the venue had taken then; the same
 LINK_ANSWER: Final = 2 * RING_LINE  # number of the question that the venue answered last
 LINK_DONE: Final = 4 * RING_LINE  # the venue may see every record of the feed below this
 CONTROL_STOP: Final = 6 * RING_LINE  # 1 = drain: no more of the feed, answer what is under way, end

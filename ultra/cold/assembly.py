@@ -65,15 +65,9 @@ def assemble(
         state=strategy.states(loaded, instruments),
         params=strategy.parameters(loaded, dict(config.strategy.parameters)),
     )
-    venue: Any = paper.create(instruments, sizes.own_order_max, sizes.reply_ring_records, config.venue.latency_ns)
-    if isinstance(ends, Apart):
-        engine = engine._replace(output=ends.requests)
-        venue = apart.Venue(ends.feed, ends.link, ends.replies, venue.cells)
-    elif ends is not None:
-        venue = ends
     run = inline.create(
         engine,
-        venue,
+        paper.create(instruments, sizes.own_order_max, sizes.reply_ring_records, config.venue.latency_ns),
         rings.create(RECORD, sizes.feed_ring_records),
         rings.create(RECORD, COMMAND_RECORDS),
         journals[0],
@@ -92,10 +86,19 @@ def assemble(
         return Machine(config, loaded, run, decoder, decoder, inline.build(loaded.hooks, loaded.fingerprint))
     run.cells[inline.PATIENCE], run.cells[inline.SPINS] = waiting(config)
     if isinstance(ends, Apart):
+        decoder = decoder_of(config)
         pump = inline.build(loaded.hooks, loaded.fingerprint + "-apart", apart.APART)
-        return Machine(config, loaded, run, decoder_of(config), venue, pump)
+        return joined(Machine(config, loaded, run, decoder, decoder, pump), ends)
     pump = inline.build(loaded.hooks, loaded.fingerprint + "-wired", wired.WIRED)
-    return Machine(config, loaded, run, ends.decoder, ends, pump)
+    return Machine(config, loaded, run._replace(venue=ends), ends.decoder, ends, pump)
+
+
+def joined(machine: Machine, ends: Apart) -> Machine:
+    """The same engine and the same loop, with these ends of a feed and a venue in other processes."""
+    run = machine.run
+    venue = apart.Venue(ends.feed, ends.link, ends.replies, run.venue.cells)
+    run = run._replace(engine=run.engine._replace(output=ends.requests), venue=venue)
+    return machine._replace(run=run, intake=venue)
 
 
 def decoder_of(config: Config) -> itch.Decoder:

@@ -1,6 +1,7 @@
 """The engine as a process: records from the fan, requests to the venue's process, its journals beside it.
 
 The same loop, journals and hashes as `live`; it starts its journals itself, so that they outlive it as they always do.
+One that takes the place of a dead engine is rebuilt from them first (`comeback`).
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .. import apart, inline, strategy
+from .. import inline, strategy
 from ..hot import curve as curves
-from ..hot import fan as fans
 from ..hot import ring as rings
 from ..wire import CONTROL_BEGUN, CONTROL_DECODER, CONTROL_FEED_END, CONTROL_FROM_NS, CONTROL_STEP
 from . import assembly
-from .drive import NOTHING, Drive, Outcome, describe, taps_of
-from .stage import Stage, process
+from .comeback import Comeback, ComebackError, even_out
+from .drive import NOTHING, Drive, Outcome, describe, folders_of, taps_of
+from .replay import ReplayError
+from .stage import BROKEN, Stage, process
 from .summary import buckets_ns, of_run
+from .tap import bury
 
 
 class Core:
@@ -30,19 +33,42 @@ class Core:
         config, spec = stage.config, stage.spec
         source, folder = Path(str(spec["source"])), Path(str(spec["folder"]))
         loaded = strategy.load(str(spec["strategy"]))
-        self._taps = taps_of(config, folder)
+        about, again = describe(config, loaded, source), int(self.stage.spec["again"]) > 0
+        self._back: Comeback | None = None
+        if again:
+            for name, place in folders_of(config, folder).items():
+                bury(config, place, about, name)
+        self._taps = taps_of(config, folder, resume=again)
         try:
             ends = assembly.Apart(stage.fan(), stage.control.link, stage.requests(), stage.replies())
-            machine = assembly.assemble(config, loaded, [tap.ring for tap in self._taps], ends)
-            self.outcome = Outcome(machine, folder, str(source))
-            self.drive = Drive(machine, self._taps, self.outcome, self._turn, stage.busy)
-            assembly.compile_loop(machine)
-            self._fan = ends.feed
-            self.drive.begin(describe(config, loaded, source))
+            if again:
+                self._come_back(loaded, ends, about, folder, source)
+            else:
+                machine = assembly.assemble(config, loaded, [tap.ring for tap in self._taps], ends)
+                self._at_wheel(machine, folder, source)
+                assembly.compile_loop(machine)
+                self.drive.begin(about)
         except BaseException:
             for tap in self._taps:
                 tap.abandon()
             raise
+
+    def _at_wheel(self, machine: assembly.Machine, folder: Path, source: Path) -> None:
+        self.outcome = Outcome(machine, folder, str(source))
+        self.drive = Drive(machine, self._taps, self.outcome, self._turn, self.stage.busy)
+
+    def _come_back(
+        self, loaded: strategy.Loaded, ends: assembly.Apart, about: dict[str, object], folder: Path, source: Path
+    ) -> None:
+        """In the place of an engine that died."""
+        config, journals = self.stage.config, [tap.ring for tap in self._taps]
+        back = Comeback(config, loaded, folder, ends, journals, lambda: self.stage.turn(0))
+        self._at_wheel(back.machine, folder, source)
+        self.drive.checkpoint_at, self._back = back.checkpoint_at, back
+        for tap, place in zip(self._taps, folders_of(config, folder).values(), strict=True):
+            if place != folder:
+                even_out(folder, place, tap.ring)
+            tap.start(about)
 
     def play(self) -> None:
         """Until the feed has ended and all is answered."""
@@ -52,9 +78,12 @@ class Core:
                 self.stage.turn(0)  # of an open loop we must know from when on it counts, before the first record
                 time.sleep(0.001)
             cells[inline.DUE_FROM], cells[inline.DUE_STEP] = control.get(CONTROL_BEGUN), control.get(CONTROL_STEP)
-            while not self._ended():
-                drive.pump(NOTHING, 0, 0)
-            drive.finish()
+            if self._back is not None and self._back.ended:
+                self.outcome.state_hash = self._back.state_hash  # the dead one had only to say so
+            else:
+                while not self._ended():
+                    drive.pump(NOTHING, 0, 0)
+                drive.finish()
             self._time()
             drive.machine.decoder.cells[:] = control.link[CONTROL_DECODER : CONTROL_DECODER + 16]
             self.stage.busy()
@@ -72,12 +101,13 @@ class Core:
     def _ended(self) -> bool:
         """The feed said how many records it has, and all of them are here and done."""
         end = self.stage.control.get(CONTROL_FEED_END)
-        feed = self.drive.run.feed.cells
-        taken = int(self._fan.cells[fans.GATE + apart.ENGINE * fans.STRIDE])
-        return bool(end > 0 and taken == end - 1 and feed[rings.CURSOR] == feed[rings.GATE])
+        return bool(end > 0 and self.drive.run.feed.cells[rings.GATE] == end - 1)
 
     def _turn(self, drive: Drive) -> None:
         self.stage.turn(int(drive.run.cells[inline.NEXT]))
+        if self._back is not None and self._back.rehearsing:
+            self._back.look(self._ended())
+            drive.machine = self._back.machine
 
 
 def result(outcome: Outcome) -> dict[str, Any]:
@@ -98,6 +128,9 @@ def main() -> int:
     except strategy.StrategyError as error:
         print(f"ultra: {error}", file=sys.stderr)
         return 2
+    except (ComebackError, ReplayError) as error:
+        print(f"ultra: the engine can't come back: {error}", file=sys.stderr)
+        return BROKEN
     code = core.stage.work(core.stage.config.engine.core, core.play)
     if code == 0:
         print(json.dumps(result(core.outcome)))

@@ -67,11 +67,16 @@ class Drive:
         turn: Callable[["Drive"], None] | None = None,
         busy: Callable[[], None] | None = None,
     ) -> None:
-        self.machine, self.run, self.outcome = machine, machine.run, outcome
+        self.machine, self.outcome = machine, outcome
         self._taps, self._turn, self._busy = taps, turn, busy
-        self._checkpoint_at = int(self.run.cells[inline.CHECKPOINT_AT])
+        self.checkpoint_at = int(self.run.cells[inline.CHECKPOINT_AT])
         outcome.ring = taps[0].segment.header.name
         outcome.notes += [note for tap in taps for note in tap.segment.notes]
+
+    @property
+    def run(self) -> inline.Run:
+        """What the loop works on."""
+        return self.machine.run
 
     def begin(self, about: dict[str, object]) -> None:
         """Start the journals, and put the limits and parameters in."""
@@ -82,12 +87,11 @@ class Drive:
 
     def pump(self, buffer: Any, start: int, stop: int) -> int:
         """Call the loop until it has taken these bytes, seeing to whatever it stops for."""
-        machine, cells = self.machine, self.run.cells
-        at = start
+        cells, at = self.run.cells, start
         while True:
-            cells[inline.CHECKPOINT_AT] = min(self._checkpoint_at, int(cells[inline.NEXT]) + LOOK_RECORDS)
-            begun = time.perf_counter()
-            at = machine.pump(self.run, machine.intake, buffer, at, stop)
+            cells[inline.CHECKPOINT_AT] = min(self.checkpoint_at, int(cells[inline.NEXT]) + LOOK_RECORDS)
+            begun, machine = time.perf_counter(), self.machine  # `turn` may put another in its place
+            at = machine.pump(machine.run, machine.intake, buffer, at, stop)
             self.outcome.loop_s += time.perf_counter() - begun
             for tap in self._taps:
                 tap.check()
@@ -101,7 +105,7 @@ class Drive:
                 return at
             if why == inline.JOURNAL_FULL:
                 self._taps[0].wait_room()
-            elif why == inline.CHECKPOINT_DUE and int(cells[inline.NEXT]) >= self._checkpoint_at:
+            elif why == inline.CHECKPOINT_DUE and int(cells[inline.NEXT]) >= self.checkpoint_at:
                 self._checkpoint(CHECKPOINT)
             elif why == inline.GATED:
                 for tap in self._taps:
@@ -115,7 +119,7 @@ class Drive:
         first, second = assembly.hash_words(found)
         now = int(self.run.engine.cells[engines.NOW])
         assembly.command(self.run, kind=kind, ts_event=now, ts_recv=now, aux=first, order_id=second)
-        self._checkpoint_at = int(self.run.cells[inline.NEXT]) + self.machine.config.engine.checkpoint_records
+        self.checkpoint_at = int(self.run.cells[inline.NEXT]) + self.machine.config.engine.checkpoint_records
         return found
 
     def finish(self) -> None:
@@ -143,14 +147,20 @@ class Drive:
         return min(tap.durable for tap in self._taps)
 
 
-def taps_of(config: Config, folder: Path) -> list[Tap]:
-    """The journal of a run, and its mirror if there is one."""
-    taps = [Tap(config, folder)]
-    if config.journal.mirror:
+def folders_of(config: Config, folder: Path) -> dict[str, Path]:
+    """The journal of a run, and its mirror if there is one, by the names of their rings."""
+    return {"journal": folder, **({"mirror": Path(config.journal.mirror)} if config.journal.mirror else {})}
+
+
+def taps_of(config: Config, folder: Path, *, resume: bool = False) -> list[Tap]:
+    """Our ends of them."""
+    taps: list[Tap] = []
+    for name, place in folders_of(config, folder).items():
         try:
-            taps.append(Tap(config, Path(config.journal.mirror), "mirror"))
+            taps.append(Tap(config, place, name, resume=resume))
         except BaseException:
-            taps[0].abandon()
+            for tap in taps:
+                tap.abandon()
             raise
     return taps
 

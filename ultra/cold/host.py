@@ -147,7 +147,9 @@ class Host:
         self._segments: list[shared.Segment] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._watches = [Watch() for _ in STAGES]
-        self._signals = self.restarts = 0
+        self._signals = 0
+        self._restarts = [0] * len(STAGES)
+        self._died, self._back_s = 0.0, list[float]()  # when the engine did, and how long it was away each time
         self._reported = 0.0
         self.drained = False
         self.feed_lost = ""
@@ -199,7 +201,7 @@ class Host:
         started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment())
         assert started.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it ended at once: whoever looks next says so
-            started.stdin.write(json.dumps(self._given).encode() + b"\n")
+            started.stdin.write(json.dumps(self._given | {"again": self._restarts[stage]}).encode() + b"\n")
             started.stdin.flush()
         return started
 
@@ -208,7 +210,7 @@ class Host:
         while any(self._control.of(stage, STAGE_STATE) != READY for stage in range(len(STAGES))):
             for stage in range(len(STAGES)):
                 if self._processes[stage].poll() is not None:
-                    self._fail(stage)
+                    self._lost(stage)
             if self._signals:
                 raise KeyboardInterrupt
             if time.monotonic() > deadline:
@@ -226,6 +228,9 @@ class Host:
                 raise KeyboardInterrupt
             for stage in range(len(STAGES)):
                 self._look(stage)
+            if self._died and self._control.of(ENGINE, STAGE_STATE) >= RUNNING:
+                self._back_s.append(time.monotonic() - self._died)
+                self._died = 0.0
             self._report()
             time.sleep(LOOK_S)
 
@@ -245,19 +250,21 @@ class Host:
             self._lost(stage, f"was stuck ({why}) and was killed")
 
     def _lost(self, stage: int, how: str = "") -> None:
-        """A feed comes back, or what it sent is brought to an end; without engine or venue nothing can go on.
+        """A feed or an engine comes back. If not, what a feed had sent is brought to an end; without engine or venue
+        nothing can go on.
 
-        One that ended by itself said why, and would again."""
+        One that ended by itself said why, and would again. A drained run needs no feed any more."""
         config = self._config.host
-        if stage != FEED:
-            self._fail(stage, how)
-        elif self._processes[stage].returncode < 0 and self.restarts < config.feed_restart_max and not self._signals:
-            self.restarts += 1
+        often = (0 if self._signals else config.feed_restart_max, config.engine_restart_max, 0)[stage]
+        if self._processes[stage].returncode < 0 and self._restarts[stage] < often:
+            self._restarts[stage] += 1
+            if stage == ENGINE:
+                self._died = self._died or time.monotonic()
             self._control.restart(stage)
             self._watches[stage] = Watch()
             self._close(self._processes[stage])
             self._processes[stage] = self._start(stage)
-        elif config.on_feed_loss == "halt":
+        elif stage != FEED or config.on_feed_loss == "halt":
             self._fail(stage, how)
         else:
             self.feed_lost = how or f"ended with code {self._processes[stage].returncode}"
@@ -307,20 +314,24 @@ class Host:
         late = {name: self._watches[k].late for k, name in enumerate(STAGES) if self._watches[k].late}
         found["summary"]["drained"] = self.drained
         found["summary"]["host"] = {
-            "preset": self._config.host.preset, "session": self._session, "feed_restarts": self.restarts,
-            "late_looks": late,
+            "preset": self._config.host.preset, "session": self._session,
+            "feed_restarts": self._restarts[FEED], "engine_restarts": self._restarts[ENGINE],
+            "engine_away_ms": [round(1000 * away_s, 1) for away_s in self._back_s], "late_looks": late,
             "notes": self._notes + [note for segment in self._segments for note in segment.notes],
         }  # fmt: skip
         return found
 
     def _output(self, stage: int) -> bytes:
-        """All that a stage printed. A feed that was killed behind its last line has done its work."""
+        """All that a stage printed. A feed that was killed behind its last line has done its work; an engine that was
+        comes back once more, to say so."""
         process = self._processes[stage]
         assert process.stdout is not None
         text = process.stdout.read()
-        if process.wait() != 0 and not (stage == FEED and text):
-            self._fail(stage)
-        return text
+        if process.wait() == 0 or (stage == FEED and text):
+            return text
+        self._lost(stage)
+        self._watch()
+        return self._output(stage)
 
     def _end(self) -> None:
         """Everybody ends; nobody is left, and no segment."""

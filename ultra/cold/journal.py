@@ -13,12 +13,14 @@ Known bad case: records published between a power cut and their sync are lost; t
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import secrets
 import select
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 ZERO_AHEAD_BYTES: Final = 4 << 20
 IDLE_NS: Final = 500_000
+WRITER_S: Final = 30.0  # in which one whose engine is dead must have written all and ended
 
 
 class Journal:
@@ -233,6 +236,21 @@ def _is_open(pipe: int) -> bool:
     return not select.select([pipe], [], [], 0)[0]
 
 
+def sole_writer(folder: Path) -> int:
+    """Wait until no other process writes this journal; a handle that keeps others waiting until it is closed, as it is
+    when we die. JournalError when the other one does not end."""
+    handle, deadline = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), time.monotonic() + WRITER_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(handle)
+                raise segment.JournalError(f"{folder}: another process has written it for {WRITER_S:.0f} s") from None
+            time.sleep(0.002)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The process: started by the engine with the ring as an inherited file and the run's description on stdin."""
     parser = argparse.ArgumentParser(prog="ultra-journal")  # mypyc keeps no __doc__
@@ -255,8 +273,12 @@ def main(arguments: list[str] | None = None) -> int:
         ring = shared.attach_handle(given.ring_file, kind="ring", dtype=RECORD, writable=True)
         capacity = ring.header.capacity
         try:
-            size, sync = given.segment_bytes, not given.no_sync
+            size, sync, before = given.segment_bytes, not given.no_sync, given.resume and given.folder.is_dir()
+            if before:
+                sole_writer(given.folder)  # the one before us may still be at it
             journal = Journal(given.folder, segment_bytes=size, sync=sync, resume=given.resume)
+            if not before:
+                sole_writer(given.folder)
         except OSError as error:
             Tap(ring.body, capacity).fail(error)
             raise

@@ -20,6 +20,7 @@ from ..hot import ring as rings
 from ..hot.wait import wake_now
 from ..wire import JOURNAL_CLOSE, JOURNAL_DURABLE, JOURNAL_FAILED, RECORD
 from . import shared
+from .journal import sole_writer
 from .pages import GIANT_BYTES, HUGE_BYTES, Backing
 from .segment import JournalError, refuse_used
 
@@ -31,9 +32,12 @@ _RUNS: Final = itertools.count()  # of this process; two may be under way
 class Tap:
     """The journal process and our end of its ring."""
 
-    def __init__(self, config: Config, folder: Path, name: str = "journal") -> None:
-        refuse_used(folder)
+    def __init__(self, config: Config, folder: Path, name: str = "journal", *, resume: bool = False) -> None:
+        """With `resume` the journal goes on where that of a dead engine ended (see `bury`)."""
+        if not resume:
+            refuse_used(folder)
         self.folder = folder
+        self._resume = resume
         self._config = config
         self.segment = _segment(config, name)
         self.ring = rings.over(self.segment.body, RECORD, config.journal.ring_records)
@@ -47,19 +51,8 @@ class Tap:
         self._spawn()
 
     def _spawn(self) -> None:
-        config, folder, handle = self._config, self.folder, self.segment.handle
-        command = [
-            sys.executable, "-P", "-c", JOURNAL, "--folder", str(folder), "--ring-file", str(handle),
-            "--segment-bytes", str(config.journal.segment_bytes), "--batch-max", str(config.journal.batch_record_max),
-        ]  # fmt: skip
-        if not config.journal.sync:
-            command.append("--no-sync")
-        if self.restarts:
-            command.append("--resume")
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(handle,), env=environment())
-        with contextlib.suppress(BrokenPipeError):  # it ended at once: `check` says so
-            self._pipe.write(json.dumps(self._meta).encode() + b"\n")
-            self._pipe.flush()
+        resume = self._resume or self.restarts > 0
+        self._process = _journal(self._config, self.folder, self.segment.handle, self._meta, resume=resume)
 
     @property
     def _pipe(self) -> IO[bytes]:
@@ -118,6 +111,51 @@ class Tap:
             self._process.wait()
         self.segment.close_handle()
         self.segment.remove()
+
+
+def _journal(
+    config: Config, folder: Path, handle: int, meta: dict[str, object], *, resume: bool
+) -> subprocess.Popen[bytes]:
+    """A journal's process for the ring in this file."""
+    command = [
+        sys.executable, "-P", "-c", JOURNAL, "--folder", str(folder), "--ring-file", str(handle),
+        "--segment-bytes", str(config.journal.segment_bytes), "--batch-max", str(config.journal.batch_record_max),
+    ]  # fmt: skip
+    if not config.journal.sync:
+        command.append("--no-sync")
+    if resume:
+        command.append("--resume")
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(handle,), env=environment())
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it ended at once: whoever looks at it says so
+        process.stdin.write(json.dumps(meta).encode() + b"\n")
+        process.stdin.flush()
+    return process
+
+
+def bury(config: Config, folder: Path, meta: dict[str, object], name: str = "journal") -> None:
+    """When this returns, all that a dead engine had published to its journal's ring is in the files, and nobody writes
+    them any more. Its journal does that by itself; if that is dead too, the ring is still there under its name.
+
+    JournalError when it could not be written."""
+    if folder.is_dir():
+        os.close(sole_writer(folder))
+    ring = f"{session_of(config)}.{name}"
+    if not shared.path_of(ring).exists():
+        return  # it had no name, or somebody has cleaned up
+    left = shared.attach(ring, kind="ring", dtype=RECORD)
+    if failed := int(rings.over(left.body, RECORD, left.header.capacity).cells[JOURNAL_FAILED]):
+        raise JournalError(f"journal {folder}: {os.strerror(failed)}; a write or sync is never tried twice")
+    handle = os.open(shared.path_of(ring), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        process = _journal(config, folder, handle, meta, resume=True)
+    finally:
+        os.close(handle)
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    if code := process.wait():
+        raise JournalError(f"journal {folder}: what the dead engine left could not be written (code {code})")
 
 
 def session_of(config: Config) -> str:
