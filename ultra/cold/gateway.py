@@ -171,6 +171,9 @@ class Gateway:
         self._linked = True
 
     def _lose(self, fault: int, now: int) -> None:
+        if fault == links.FROM_START:
+            self._drop()  # we only had to know where the day stands
+            return
         if fault in FINAL:
             self.ended = links.FAULTS[fault]
         self._fail(links.FAULTS[fault], now)

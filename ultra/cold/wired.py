@@ -315,6 +315,7 @@ def session_of(config: Config) -> sessions.Session:
         sizes.instrument_max,
         sizes.own_order_max + REQUESTS_MAX,
         rate=link.order_rate_max_per_s,
+        whole_day=True,
         ts_base=assembly.midnight_ns(config.feed.date),
         silence_ns=link.session_silence_ms * 1_000_000,
     )

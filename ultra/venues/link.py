@@ -20,10 +20,11 @@ FD, FAULT, IN_AT, IN_END, OUT_AT, OUT_END, SENT_NS, HEARD_NS, BYTES_IN, BYTES_OU
 CELLS = 16
 # Why a link must be closed. After the first four, what has come is still good.
 (NO_FAULT, CLOSED_BY_PEER, SILENT, BROKEN, BAD_PACKET, LOGIN_REJECTED, SESSION_ENDED, OTHER_SESSION, OTHER_SEQUENCE,
- LOGGED_OUT, STORE_FULL, PUSHED_OUT) = range(12)  # fmt: skip
+ LOGGED_OUT, STORE_FULL, PUSHED_OUT, FROM_START) = range(13)  # fmt: skip
 FAULTS: Final = (
     "none", "closed by the peer", "silent", "socket error", "bad packet", "login rejected", "session ended",
     "another session", "another sequence", "logged out", "message store full", "a newer login",
+    "again, from the start",
 )  # fmt: skip
 NO_SPACE = -1
 CONTROL_BYTES = 3  # a packet without payload

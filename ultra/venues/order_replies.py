@@ -50,6 +50,7 @@ def poll(session: sessions.Session, replies: rings.Ring, now: int) -> int:
         if kind == soupbin.SEQUENCED and cells[sessions.PHASE] > sessions.LOGGING_IN:
             cells[sessions.SEQUENCE] += 1
             message(session, replies, at + soupbin.HEAD, length - soupbin.HEAD, now)
+            _caught_up(session)
         else:
             _other(session, replies, kind, at, length, now)
     tell(session, replies, now)
@@ -119,11 +120,26 @@ def _logged_in(session: sessions.Session, at: int) -> None:
         return
     for k in range(soupbin.SESSION_BYTES):
         session.name[k] = inbox[at + soupbin.SESSION_AT + k]
+    if cells[sessions.HEAD] == sessions.NOT_KNOWN:
+        cells[sessions.HEAD] = sequence
+        if sequence > 1:
+            cells[sessions.SEQUENCE] = 1
+            links.fail(session.link, links.FROM_START)
+            return
     cells[sessions.SEQUENCE] = sequence
-    cells[sessions.PHASE] = sessions.ASKING
-    cells[sessions.NEEDED] = cells[sessions.QUESTIONS] + 1
+    cells[sessions.PHASE] = sessions.CATCHING_UP
     sessions.want_again(session)
-    sessions.ask(session)
+    _caught_up(session)
+
+
+@hot
+def _caught_up(session: sessions.Session) -> None:
+    """Ask once the answers to questions of earlier runs are behind us: HEAD is where the day stood when we came."""
+    cells = session.cells
+    if cells[sessions.PHASE] == sessions.CATCHING_UP and cells[sessions.SEQUENCE] >= cells[sessions.HEAD]:
+        cells[sessions.PHASE] = sessions.ASKING
+        cells[sessions.NEEDED] = cells[sessions.QUESTIONS] + 1
+        sessions.ask(session)
 
 
 @hot

@@ -50,10 +50,12 @@ FREE, SENT, LIVE = 0, 1, 2  # states of a row
 WANTED, ASKED_FOR = 1, 2  # of a cancel: not sent on this link yet, sent
 
 # Phases of the link.
-DOWN, LOGGING_IN, ASKING, SETTLING, UP = range(5)
+DOWN, LOGGING_IN, CATCHING_UP, ASKING, SETTLING, UP = range(6)
 # Cells.
 PHASE, NEXT_REF, SEQUENCE, QUESTIONS, NEEDED, SETTLE_AT, SETTLE_REF, WANTING, LIVE_ROWS, TOLD = range(10)
-HEARTBEAT_NS, SILENCE_NS, RATE, RESERVE, TS_BASE, FIRM = range(10, 16)
+HEARTBEAT_NS, SILENCE_NS, RATE, RESERVE, TS_BASE, FIRM, HEAD = range(10, 17)
+CELLS = 24
+NOT_KNOWN = -1  # of HEAD: the day is wanted from its start, and its end must be known first
 # Counters.
 COUNTERS: Final = (
     "entered", "cancels", "accepted", "fills", "cancelled", "rejected", "refused", "late_cancels", "unknown_refs",
@@ -90,7 +92,7 @@ class Session(NamedTuple):
     name: Any  # uint8[10]: the venue's name of the session; zeros = not known
     refusals: Cells  # int64[REFUSALS]: the venue's code of a rejected order -> our reason
     throttle: throttles.Throttle
-    cells: Cells  # int64[16]
+    cells: Cells  # int64[CELLS]
     counts: Cells  # int64[32], by COUNTERS
 
 
@@ -100,7 +102,7 @@ def create(
     *,
     rate: int,
     ts_base: int = 0,
-    sequence: int = 0,
+    whole_day: bool = False,
     heartbeat_ns: int = 1_000_000_000,
     silence_ns: int = 15_000_000_000,
     firm: str = "",
@@ -108,13 +110,13 @@ def create(
     """A session without a link and without orders.
 
     Handles are those of a pool of `own_max` slots. The venue allows `rate` messages a second, of which an eighth is
-    left to cancels. `sequence` is the venue's message wanted first, 0 = only what is new: a session that knows nothing
-    must not take old answers for new ones. `ts_base`: the venue's midnight, ns since the epoch; `firm` (4 characters)
+    left to cancels. `whole_day`: be told of all that
+    happened on this account before us, which is our position then; else only of what is new. `ts_base`: the venue's midnight, ns since the epoch; `firm` (4 characters)
     goes with each order."""
     assert own_max > 0 and len(firm) in (0, 4), (own_max, firm)
     rows = 1 << max(4, (2 * own_max - 1).bit_length())
-    cells = np.zeros(16, np.int64)
-    cells[[NEXT_REF, SEQUENCE, TOLD]] = 1, sequence, -1
+    cells = np.zeros(CELLS, np.int64)
+    cells[[NEXT_REF, HEAD, TOLD]] = 1, NOT_KNOWN if whole_day else 0, -1
     cells[[HEARTBEAT_NS, SILENCE_NS, RATE, RESERVE]] = heartbeat_ns, silence_ns, rate, rate // 8
     cells[[TS_BASE, FIRM]] = ts_base, int.from_bytes(firm.encode("ascii"), "big")
     return Session(
