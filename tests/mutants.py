@@ -37,6 +37,8 @@ PACKET = "test_mold_ends.py::test_a_packet_is_what_it_says_or_malformed"
 SENDER = "test_mold_ends.py::test_a_sender_sends_the_archive_in_full_packets_on_every_line"
 ANSWER = "test_mold_ends.py::test_a_request_is_answered_to_whom_it_came_from"
 FAULT = "test_mold_ends.py::test_each_fault_does_what_it_is_called_and_is_counted"
+SEGMENTS = "test_pcap.py::test_segments_in_any_order_and_overlap_are_the_stream_once"
+NUMBERS = "test_pcap.py::test_numbers_are_followed"
 ORDERS = "test_orders.py::test_orders_behave_as_a_dict_of_states"
 SAMPLE = "test_histogram.py::test_a_percentile_is_at_most_a_thirty_second_above_the_sorted_sample"
 RATE = "test_risk.py::test_no_second_holds_more_orders_than_the_rate"
@@ -118,6 +120,10 @@ MUTANTS = (
     Mutant("mold_sender", "            sender.sent[line] = 0\n", "            pass\n", SENDER),
     Mutant("mold_server", "first + min(many, cells[MESSAGES_MAX])", "first + many", ANSWER),
     Mutant("faults", " and due <= faults.numbers[line]", "", FAULT),
+    # A segment that overlaps is given twice; a SYN that takes no number; a restart that is a repetition.
+    Mutant("capture", "body[(self._next - behind) % WRAP :]", "body", SEGMENTS),
+    Mutant("capture", "(packet.sequence + bool(packet.flags & SYN))", "packet.sequence", SEGMENTS),
+    Mutant("pcap", "elif first < due and first == 1:", "elif first < due and first == 0:", NUMBERS),
     # A fill that overtakes its acceptance; a fill that says too much; what is open when an order ends.
     Mutant("orders", "(SENT, ON_FILL, LIVE)", "(SENT, ON_FILL, SENT)", ORDERS),
     Mutant("orders", "if qty > row.qty - row.filled:", "if qty > row.qty:", ORDERS),

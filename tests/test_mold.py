@@ -2,18 +2,22 @@
 
 import contextlib
 import itertools
+import socket
 import time
 
 import pytest
+from itch_streams import stream
 from mold_rig import SESSION, Rig
 
 from ultra.hot import JIT
-from ultra.venues import faults
+from ultra.hot import ring as rings
+from ultra.venues import faults, itch
+from ultra.venues import mold_archive as archives
 from ultra.venues import mold_receiver as receivers
 from ultra.venues import mold_sender as senders
 from ultra.venues import mold_server as servers
 from ultra.venues import mold_window as windows
-from ultra.wire import LIVE, STALE, SYNCING
+from ultra.wire import FEED_STATE, LIVE, RECORD, STALE, SYNCING
 
 MANY = 40_000 if JIT else 1_500
 
@@ -58,6 +62,26 @@ def test_a_bad_network_changes_nothing_but_the_counts(lines: int, permille: dict
             assert counts["gaps"] > 0 and counts["recovered"] > 0 and counts["requests"] > 0
             assert 0 < window.recovery.counts.sum() <= counts["missing"]
         assert counts["exhausted"] == counts["malformed"] == 0
+
+
+def test_a_day_over_a_bad_network_is_the_same_records_as_from_its_file() -> None:
+    count = 20_000 if JIT else 800
+    raw = stream(3, count)
+    direct, ring = itch.create(16, [], selective=False), rings.create(RECORD, 1 << 15)
+    assert itch.decode(direct, raw, 0, len(raw), ring) == len(raw)
+    expected = ring.slots[: ring.cells[rings.CURSOR]].copy()
+    with Rig(lines=2, ring_records=1 << 15) as rig:
+        rig.faults(9, drop=200, duplicate=50, reorder=100)
+        rig.archive, rig.decoder = archives.over(raw, count + 1), itch.create(16, [], selective=False)
+        while rig.receiver.window.cells[windows.DELIVERED] < rig.archive.cells[archives.COUNT]:
+            rig.turn(what=8 | 7, ns=10**9)  # unread: the ring holds them all
+            assert rig.now < 10**13
+        found = rig.ring.slots[: rig.ring.cells[rings.CURSOR]]
+        found = found[found.kind != FEED_STATE].copy()
+        assert (found.ts_recv > 0).all()
+        found.ts_recv = expected.ts_recv
+        assert found.tolist() == expected.tolist()
+        assert rig.counts["recovered"] > 0 and itch.errors(rig.decoder) == itch.errors(direct)
 
 
 @pytest.mark.parametrize("records", [2, 8, 64])
@@ -241,6 +265,19 @@ def test_the_first_copy_of_a_message_counts_whichever_line_it_comes_by() -> None
         assert (rig.delivered, rig.wrong) == (700, 0)
         assert counts["first_a"] + counts["first_b"] + counts["recovered"] == 700
         assert min(counts["first_a"], counts["first_b"], counts["recovered"]) > 0
+
+
+def test_what_a_full_socket_drops_is_counted_by_its_line_and_asked_for() -> None:
+    with Rig(lines=1) as rig:
+        rig.listen[0].socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        rig.add(2_000)
+        rig.turn(4, what=1)
+        rig.until(2_000)
+        rig.add(1)  # the kernel's count comes with the next packet
+        rig.until(2_001)
+        assert (rig.delivered, rig.wrong) == (2_001, 0)
+        assert rig.counts["kernel_dropped"] == rig.receiver.lines[receivers.KERNEL_DROPPED] > 0
+        assert rig.counts["recovered"] > 0
 
 
 def test_a_dead_socket_is_an_outcome_and_the_other_line_goes_on() -> None:

@@ -1,6 +1,7 @@
 """The sending end: packets and requests against `struct`, the archive against a list, faults against their seed."""
 
 import itertools
+import socket
 import struct
 from typing import Any
 
@@ -347,9 +348,25 @@ def test_a_socket_that_can_not_be_had_says_which_and_why() -> None:
         multicast.listen("239.255.77.4", 0, interface="192.0.2.77")
 
 
-def test_what_the_kernel_does_not_grant_is_noted() -> None:
-    line = multicast.listen(HOST, 0, buffer_bytes=1 << 40 - 10, busy_poll_us=50)
-    assert all("sysctl" in note for note in line.notes)
-    assert line.host == HOST and line.port > 0
+class Unprivileged(socket.socket):
+    """What a socket grants to somebody without CAP_NET_ADMIN."""
+
+    def setsockopt(self, level: Any, option: Any, *value: Any) -> None:
+        if option in (multicast.SO_RCVBUFFORCE, multicast.SO_BUSY_POLL):
+            raise PermissionError(1, "Operation not permitted")
+        super().setsockopt(level, option, *value)
+
+
+def test_what_the_kernel_does_not_grant_is_noted_with_the_way_to_get_it() -> None:
+    with Unprivileged(socket.AF_INET, socket.SOCK_DGRAM) as refused:
+        line = multicast.Line(refused)
+        multicast._buffer(line, 1 << 30)
+        multicast._busy_poll(line, 50)
+    assert "net.core.rmem_max=1073741824" in line.notes[0] and "net.core.busy_read=50" in line.notes[1]
+
+
+def test_a_line_knows_its_own_address_and_has_no_number_once_closed() -> None:
+    line = multicast.listen(HOST, 0, busy_poll_us=50)
+    assert line.host == HOST and line.port > 0 and line.fd > 0
     line.close()
     assert line.fd == -1

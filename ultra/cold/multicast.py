@@ -77,8 +77,7 @@ def listen(
         line.socket.bind((host, port))
         if group:
             _join(line, host, interface, source)
-        line.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        line.socket.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+        _told(line)
         _buffer(line, buffer_bytes)
         if busy_poll_us > 0:
             _busy_poll(line, busy_poll_us)
@@ -102,7 +101,7 @@ def speak(host: str, port: int, *, interface: str = LOCAL, ttl: int = 1, loopbac
             option(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface))
             option(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
             option(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, int(loopback))
-        line.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        _told(line)
         line.socket.connect((host, port))
         _buffer(line, BUFFER_BYTES)
     except OSError as error:
@@ -136,6 +135,12 @@ def _join(line: Line, group: str, interface: str, source: str) -> None:
         line.socket.setsockopt(socket.IPPROTO_IP, IP_ADD_SOURCE_MEMBERSHIP, request)
     else:
         line.socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("4s4s", *parts))
+
+
+def _told(line: Line) -> None:
+    """With each packet comes when the kernel got it, and how many it has dropped."""
+    line.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    line.socket.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
 
 
 def _buffer(line: Line, wanted: int) -> None:

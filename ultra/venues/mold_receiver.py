@@ -11,7 +11,8 @@ A late join is a gap from message 1 on; the server has the whole session.
 Nothing is lost when the ring is full: the packets wait here, then in the kernel. Every outcome is counted (`OUTCOMES`).
 Known bad case: while a gap is younger than `wait_ns` the state is still LIVE: the book is whole, only late. Of two
 copies of a message that differ either may be delivered, but one only. A server that answers wrongly is believed: the
-request socket is connected to it, and that is all that is checked.
+request socket is connected to it, and that is all that is checked. A sender that begins again under the same session
+only repeats itself, to us: it has to take another name, as the protocol wants.
 """
 
 from collections.abc import Callable

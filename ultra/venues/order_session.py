@@ -110,9 +110,9 @@ def create(
     """A session without a link and without orders.
 
     Handles are those of a pool of `own_max` slots. The venue allows `rate` messages a second, of which an eighth is
-    left to cancels. `whole_day`: be told of all that
-    happened on this account before us, which is our position then; else only of what is new. `ts_base`: the venue's midnight, ns since the epoch; `firm` (4 characters)
-    goes with each order."""
+    left to cancels. `whole_day`: be told of all that happened on this account before us, which is our position then;
+    else only of what is new. `ts_base`: the venue's midnight, ns since the epoch; `firm` (4 characters) goes with each
+    order."""
     assert own_max > 0 and len(firm) in (0, 4), (own_max, firm)
     rows = 1 << max(4, (2 * own_max - 1).bit_length())
     cells = np.zeros(CELLS, np.int64)
