@@ -44,7 +44,12 @@ def report(desk: desks.Desk, record: Any) -> None:
         return
     ts = record.ts_event - desk.cells[desks.TS_BASE]
     slot = desks.row_of(desk, owner, record.aux if kind == REPLACED else record.order_id)
-    if slot == NONE:
+    stage = np.int64(desk.rows[slot].stage) if slot != NONE else desks.FREE
+    if (
+        stage == desks.FREE
+        or (stage == desks.WAITS and kind != REJECTED)
+        or (stage != desks.ASKED and kind == ACCEPTED)
+    ):
         desk.counts[desks.UNKNOWN_REPORTS] += 1
     elif kind == FILL:
         _executed(desk, owner, slot, record, ts)
