@@ -83,25 +83,29 @@ class Rig:
     """A venue and the book of those who listen."""
 
     def __init__(
-        self, terms: list[Terms], orders_max: int = 64, accounts: int = 3, slots: int = 64, queue: str = "fifo"
+        self, terms: list[Terms], orders_max: int = 64, *, slots: int = 64, queue: str = "fifo", capacity: int = 4096
     ) -> None:
         if queue not in DRIVERS:
             DRIVERS[queue] = _driver(queue)
         self.drive = DRIVERS[queue]
         reports, public = rings.create(REPORT, slots), rings.create(RECORD, slots)
-        self.venue = matching.create(len(terms), orders_max, accounts, reports, public, ids_max=1 << 12, pages_max=256)
+        self.venue = matching.create(len(terms), orders_max, 3, reports, public, ids_max=1 << 10, pages_max=256)
         for k, row in enumerate(terms):
             matching.list_instrument(self.venue, k, **row._asdict())
         self.book = books.create(len(terms), 1 << 12, 256, step=1)
-        self.reports, self.public = memory.zeros(4096, REPORT), memory.zeros(4096, RECORD)
+        self.reports, self.public = memory.zeros(capacity, REPORT), memory.zeros(capacity, RECORD)
         self.full = 0
 
     def enter(self, *dicts: dict[str, int]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
         """What these entries caused: reports and public records."""
+        reports, public = self.enter_raw(list(dicts))
+        return reports.tolist(), public.tolist()
+
+    def enter_raw(self, dicts: list[dict[str, int]]) -> tuple[Any, Any]:
+        """The same as arrays."""
         counts = np.zeros(2, np.int64)
-        self.full += self.drive(self.venue, entries_of(list(dicts)), self.reports, self.public, counts)
+        self.full += self.drive(self.venue, entries_of(dicts), self.reports, self.public, counts)
         said, shown = counts.tolist()
         assert max(said, shown) <= len(self.reports)
-        found = self.reports[:said].tolist(), self.public[:shown].tolist()
-        assert rebuild(self.book, self.public[:shown]) == 0, "a book refuses what was published"
-        return found
+        assert rebuild(self.book, self.public[:shown].copy()) == 0, "a book refuses what was published"
+        return self.reports[:said], self.public[:shown]

@@ -205,8 +205,9 @@ def build(models: Models) -> Callable[[Venue, Any], bool]:
         cells, slot = venue.cells, venue.cells[TAKER]
         order = venue.orders[slot]
         side, base, limit = side_of(order), np.int64(order.side) & ~7, limit_of(order)
-        at, wanted, total = cells[ROUND_AT], cells[ROUND_WANTED], cells[ROUND_TOTAL]
-        left, cells[ROUND_WANTED] = order.reserve, 0
+        at, wanted, total, left = cells[ROUND_AT], cells[ROUND_WANTED], cells[ROUND_TOTAL], order.reserve
+        if wanted != 0:
+            cells[ROUND_AT], cells[ROUND_WANTED], cells[ROUND_TOTAL] = 0, 0, 0
         while left > 0:
             if wanted == 0:
                 s = queues.facing(venue, base, side)

@@ -15,14 +15,13 @@ from ..hot import ladder as ladders
 from ..hot import pool as pools
 from ..hot import table as tables
 from ..wire import ADD, BID, NONE, TRADING
+from . import matching_numbers as numbers
 from .matching_state import (
     DARK,
-    DEAD,
     HELD,
     IDLE,
     LIT,
     NOW,
-    OWNER_SHIFT,
     PHASE,
     SELLS,
     SEQUENCE,
@@ -76,13 +75,14 @@ def state_parts(venue: Venue) -> dict[str, Any]:
     """The arrays that make up the state, by name: what a hash covers, and where a mismatch is looked for."""
     ladder, fresh = venue.ladder, int(venue.pool.cells[pools.FRESH])
     pages, inner = int(ladder.pages.cells[pools.FRESH]), int(ladder.inner.cells[pools.FRESH])
-    leaves, size = len(ladder.levels) >> 6, 1 << int(venue.ids.cells[tables.BITS])
+    leaves, size = len(ladder.levels) >> 6, 1 << int(venue.numbers.table.cells[tables.BITS])
     return {
         "orders": venue.orders[:fresh],
         "more": venue.more[:fresh],
         "free": venue.pool.free[: int(venue.pool.cells[pools.FREE])],
         "pool": venue.pool.cells,
-        "ids": venue.ids.rows[size : 2 * size],
+        "numbers": venue.numbers.values[: numbers.SIZE * int(venue.numbers.cells[numbers.BLOCKS])],
+        "blocks": venue.numbers.table.rows[size : 2 * size],
         "levels": ladder.levels[: 64 * pages],
         "leaves": ladder.nodes[:pages],
         "inner": ladder.nodes[leaves : leaves + inner],
@@ -130,7 +130,7 @@ def check(venue: Venue) -> None:
     """Every invariant between two entries."""
     assert int(venue.cells[PHASE]) == IDLE, "an entry is under way"
     pools.check(venue.pool)
-    tables.check(venue.ids)
+    numbers.check(venue.numbers)
     ladders.check(venue.ladder)
     for s, side in enumerate(venue.ladder.sides):
         assert (int(side.price) == NONE) == (int(side.level) == NONE)
@@ -154,10 +154,10 @@ def _check_orders(venue: Venue, found: Any) -> None:
     """Every live order is in one queue, and in the table under its owner's number."""
     slots = set(found["slot"].tolist())
     assert len(slots) == len(found) == int(venue.pool.cells[pools.FRESH] - venue.pool.cells[pools.FREE])
-    ids = tables.items(venue.ids)
-    assert {value for value in ids.values() if value != DEAD} == slots
+    ids = numbers.live(venue.numbers)
+    assert set(ids.values()) == slots
     for row in found:
-        assert ids[int(row["order_id"]) ^ int(row["owner"]) << OWNER_SHIFT] == int(row["slot"])
+        assert ids[int(row["owner"]), int(row["order_id"])] == int(row["slot"])
         order = venue.orders[int(row["slot"])]
         bit = (int(order.flag) >> SELLS) & 1
         queue_bit = {WAITING: bit ^ 1, HELD: int(row["bit"])}.get(int(row["queue"]), bit)

@@ -12,7 +12,6 @@ import numpy as np
 from ..hot import hot, rare
 from ..hot import ladder as ladders
 from ..hot import pool as pools
-from ..hot import table as tables
 from ..wire import (
     AT_MARKET,
     AUCTION,
@@ -31,6 +30,7 @@ from ..wire import (
     TRIGGERED,
 )  # fmt: skip
 from . import matching_auction as auctions
+from . import matching_numbers as numbers
 from . import matching_queue as queues
 from . import matching_rules as rules
 from . import matching_tape as tape
@@ -38,7 +38,6 @@ from .matching_state import (
     CROSS_PRICE,
     CROSS_QTY,
     DARK,
-    DEAD,
     HELD,
     ICEBERG,
     IDLE,
@@ -61,7 +60,6 @@ from .matching_state import (
     Venue,
     find,
     instrument_of,
-    key_of,
     next_ref,
     open_lots,
     queue_of,
@@ -72,13 +70,12 @@ from .matching_state import (
 @hot
 def remember(venue: Venue, owner: int, order_id: int, slot: int) -> int:
     """A client's number is used from now on, for this slot; or why it can't be."""
-    key = key_of(owner, order_id)
-    if order_id <= 0 or key == 0:
+    if order_id <= 0:
         return tape.BAD_ID
-    put = tables.put(venue.ids, key, slot)
-    if put == tables.ADDED:
+    put = numbers.put(venue.numbers, owner, order_id, slot)
+    if put == numbers.ADDED:
         return tape.NO_REASON
-    return tape.DUPLICATE_ID if put == tables.PRESENT else tape.IDS_FULL
+    return tape.DUPLICATE_ID if put == numbers.PRESENT else tape.IDS_FULL
 
 
 @rare
@@ -182,7 +179,7 @@ def replace(venue: Venue, entry: Any) -> int:
         return NONE
     order, stays = venue.orders[slot], _keeps_place(venue, slot, entry)
     listing, off = venue.listings[instrument_of(order)], open_lots(order) - entry.qty
-    venue.ids.rows[tables.row_of(venue.ids, key_of(owner, entry.order_id))].value = DEAD
+    numbers.end(venue.numbers, owner, entry.order_id)
     listing.cancelled += max(off, 0)
     listing.entered += max(-off, 0)
     order.order_id = entry.aux
@@ -347,11 +344,8 @@ def sweep(venue: Venue) -> int:
 @hot
 def _forget_numbers(venue: Venue) -> None:
     """A new day: only the numbers of live orders stay used."""
-    size = 1 << venue.ids.cells[tables.BITS]
-    for row in range(size, 2 * size):
-        venue.ids.rows[row].key = tables.EMPTY
-    venue.ids.cells[tables.USED] = 0
+    numbers.forget(venue.numbers)
     for slot in range(venue.pool.cells[pools.FRESH]):
         order = venue.orders[slot]
         if order.owner != NONE:
-            tables.put(venue.ids, key_of(np.int64(order.owner), order.order_id), slot)
+            numbers.put(venue.numbers, np.int64(order.owner), order.order_id, slot)

@@ -13,19 +13,17 @@ import numpy as np
 from ..hot import hot, rare
 from ..hot import ladder as ladders
 from ..hot import pool as pools
-from ..hot import table as tables
 from ..wire import BID, CANCELLED, HIDDEN, NONE, STP_BOTH, STP_NEWEST
+from . import matching_numbers as numbers
 from . import matching_tape as tape
 from .matching_state import (
     DARK,
-    DEAD,
     ICEBERG,
     LIT,
     REPLACED_REF,
     WAITING,
     Venue,
     instrument_of,
-    key_of,
     limit_of,
     next_ref,
     open_lots,
@@ -108,8 +106,7 @@ def refresh(venue: Venue, slot: int) -> None:
 def end(venue: Venue, slot: int) -> None:
     """An order in no queue is over: its number stays used, its slot is free."""
     order = venue.orders[slot]
-    row = tables.row_of(venue.ids, key_of(np.int64(order.owner), order.order_id))
-    venue.ids.rows[row].value = DEAD
+    numbers.end(venue.numbers, np.int64(order.owner), order.order_id)
     order.owner = NONE
     pools.put(venue.pool, slot)
 
@@ -245,7 +242,7 @@ def available(venue: Venue, slot: int, wanted: int) -> int:
         use_dark = level < 0 or (other >= 0 and (hidden < price if side == BID else hidden > price))
         if not reaches(hidden if use_dark else price, side, limit):
             break
-        lots = level_gives(venue, other if use_dark else level, order)
+        lots = level_gives(venue, other if use_dark else level, order, wanted - found)
         found += lots >> 1
         if lots & 1 != 0:
             break
@@ -257,12 +254,12 @@ def available(venue: Venue, slot: int, wanted: int) -> int:
 
 
 @hot
-def level_gives(venue: Venue, level: int, taker: Any) -> int:
-    """Twice the lots that a level gives an order, and 1 when that order would be cancelled there."""
+def level_gives(venue: Venue, level: int, taker: Any, wanted: int) -> int:
+    """Twice the lots that a level gives an order, as far as `wanted` goes, and 1 when it would be cancelled there."""
     total, ahead = np.int64(0), np.int64(0)
     stopped = False
     at = np.int64(venue.ladder.levels[level].head)
-    while at >= 0 and not stopped:
+    while at >= 0 and ahead < wanted and not stopped:
         order = venue.orders[at]
         if order.owner != taker.owner or taker.flag & STP_BOTH == 0:
             ahead += order.shown

@@ -4,8 +4,7 @@ An order is one cache line, in one queue of its instrument: shown, hidden (behin
 a trigger, or held for an auction. All queues are sides of one ladder, so one code joins and leaves them all. Side
 8 * instrument + 2 * queue + (0: best is highest, 1: best is lowest). While an order trades it is in no queue, and what
 it wants is its `reserve`. Always: lots entered = traded + cancelled + open, per instrument (`matching_check.check`).
-Known bad case: client numbers of ended orders are remembered until END_OF_DAY; a number of 2^44 or more may coincide
-with another account's and is then refused as a duplicate.
+Known bad case: a slot is looked at by every sweep once it was used, so one burst of orders makes them slower for good.
 """
 
 from typing import Any, Final, NamedTuple
@@ -16,9 +15,9 @@ from ..hot import hot, memory
 from ..hot import ladder as ladders
 from ..hot import pool as pools
 from ..hot import ring as rings
-from ..hot import table as tables
 from ..hot.atomics import Cells
 from ..wire import BID, NONE, UNKNOWN_STATE
+from . import matching_numbers as numbers
 
 ORDER: Final = np.dtype(
     [
@@ -74,9 +73,6 @@ CELLS: Final = 32
 # What an entry waits in when the rings were full.
 IDLE, TAKE, TRIGGER, SWEEP, JOIN, UNCROSS, OPENED = range(7)
 
-DEAD: Final = -2  # value of a client's number whose order has ended
-OWNER_SHIFT: Final = 44
-ACCOUNTS_MAX: Final = 1 << 18
 QTY_MAX: Final = 1 << 31  # keeps every sum, and the product of two, inside int64
 ROOM: Final = 8  # slots in each ring that no single step exceeds
 
@@ -87,7 +83,7 @@ class Venue(NamedTuple):
     orders: Any  # ORDER[orders_max + 1]; the last row stands for nobody's neighbour
     more: Any  # MORE[orders_max]: of icebergs and stops
     pool: pools.Pool
-    ids: tables.Table  # (owner, client's number) -> slot, or DEAD
+    numbers: numbers.Numbers  # (owner, client's number) -> slot
     ladder: ladders.Ladder
     listings: Any  # LISTING[instruments]
     fees: Cells  # int64[accounts]: what each has to pay, in the money of price x qty
@@ -109,28 +105,26 @@ def create(
 ) -> Venue:
     """A venue without instruments that trade: `list_instrument` says of each what it is, SET_STATE opens it.
 
-    `reports` and `public` are rings of REPORT and RECORD with at least ROOM slots. `ids_max` (a power of two) bounds
-    the client numbers of a day."""
-    assert 0 < accounts_max <= ACCOUNTS_MAX and orders_max > 0 and instruments > 0
+    `reports` and `public` are rings of REPORT and RECORD with at least ROOM slots. `ids_max` (a power of two) is
+    how many blocks of 64 client numbers can be used in a day."""
+    assert 0 < accounts_max <= numbers.ACCOUNTS_MAX and orders_max > 0 and instruments > 0
     assert min(len(reports.slots), len(public.slots)) >= ROOM, f"a ring needs {ROOM} slots"
     orders = memory.zeros(orders_max + 1, ORDER)
     orders.owner = NONE
     listings = memory.zeros(instruments, LISTING)
     listings.state, listings.last = UNKNOWN_STATE, NONE
-    cells = np.zeros(CELLS, np.int64)
-    cells[ROUND_AT] = NONE
     return Venue(
         orders,
         memory.zeros(orders_max, MORE),
         pools.create(orders_max, tagged=False),
-        tables.create(ids_max),
+        numbers.create(ids_max),
         ladders.create(instruments * SIDES // 2, pages_max, 1),
         listings,
         np.zeros(accounts_max, np.int64),
         np.zeros(32, np.int64),
         reports,
         public,
-        cells,
+        np.zeros(CELLS, np.int64),
     )
 
 
@@ -176,18 +170,9 @@ def queue_of(order: Any) -> int:
 
 
 @hot
-def key_of(owner: int, order_id: int) -> int:
-    """The table's key of a client's number."""
-    return order_id ^ (owner << OWNER_SHIFT)
-
-
-@hot
 def find(venue: Venue, owner: int, order_id: int) -> int:
     """The slot of a live order by its owner's number, or NONE."""
-    key = key_of(owner, order_id)
-    if order_id <= 0 or key == 0:
-        return NONE
-    slot = tables.find(venue.ids, key)
+    slot = numbers.find(venue.numbers, owner, order_id)
     if slot < 0:
         return NONE
     order = venue.orders[slot]
