@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ultra.cli import main
-from ultra.hot import door
 from ultra.commands import captures
+from ultra.hot import door
 from ultra.ops import capture, pcap
 from ultra.venues import itch
 

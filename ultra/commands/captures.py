@@ -12,7 +12,7 @@ PROTOCOLS = ("auto", "itch", "soup", "iex")  # those of `pcap.py`, which is impo
 
 def add(commands: Any) -> None:
     """Add the command to those of `ultra`."""
-    about = "Decode a packet capture: MoldUDP64 with ITCH, SoupBinTCP, IEX-TP; every message, and what is missing."
+    about = "Decode a packet capture: MoldUDP64 with ITCH, SoupBinTCP with OUCH, IEX-TP; and what is missing in it."
     parser = command(
         commands, "pcap", _pcap, f"{about} Exit code 3 when the file can't be read to its end.",
         "ultra pcap feed.pcap.gz --summary",

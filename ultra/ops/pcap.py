@@ -1,4 +1,4 @@
-"""What a capture says: MoldUDP64 with ITCH, SoupBinTCP, IEX-TP; message by message, and what was missing.
+"""What a capture says: MoldUDP64 with ITCH, SoupBinTCP with OUCH, IEX-TP; message by message, and what was missing.
 
 A protocol turns packets into rows, one a message; `BODIES` says what a message's bytes mean, by protocol, and is where
 another dialect is added. Numbers are followed per target address, channel and session: a number ahead of what was due
@@ -8,6 +8,7 @@ Known bad case: with `auto` a datagram that is neither IEX-TP nor whole MoldUDP6
 Sources: Nasdaq MoldUDP64 1.00 and SoupBinTCP 3.00, IEX Transport Protocol 1.25, IEX DEEP 1.0.
 """
 
+import contextlib
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..venues import itch
+from ..venues import itch, ouch, ouch42
+from ..venues.layout import LayoutError
 from .capture import Packet, Stream, packets
 
 PROTOCOLS: Final = ("auto", "itch", "soup", "iex")
@@ -50,14 +52,17 @@ def iex_body(kind: str, raw: bytes) -> Row:
     return found
 
 
-def raw_body(kind: str, raw: bytes) -> Row:
-    """A message nobody here knows."""
+def ouch_body(kind: str, raw: bytes) -> Row:
+    """Every field of an OUCH message, 5.0 or else 4.2; S is the venue's, U a client's."""
+    for describe in (ouch.describe, ouch42.describe):
+        with contextlib.suppress(LayoutError):
+            return describe(raw, outbound=kind == "S")
     return {"type": chr(raw[0]) if raw else "", "hex": raw.hex()}
 
 
 # By protocol: (kind of packet it came in, its bytes) -> fields, `type` among them. Of Soup the kind is S (from the
 # server) or U (from the client).
-BODIES: dict[str, Callable[[str, bytes], Row]] = {"itch": itch_body, "iex": iex_body, "soup": raw_body}
+BODIES: dict[str, Callable[[str, bytes], Row]] = {"itch": itch_body, "iex": iex_body, "soup": ouch_body}
 
 # ---- What was seen. ----
 
