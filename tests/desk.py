@@ -117,7 +117,9 @@ class Desk:
         record[0].aux, record[0].order_id = assembly.hash_words(digest[:32])
         record[0].ts_event = record[0].ts_recv = START_NS
         cursor, slots = int(self.fan.cells[fans.CURSOR]), self.fan.slots
-        if cursor - min(cursor - fans.lag(self.fan, k) for k in (apart.ENGINE, apart.VENUE)) < len(slots):
+        least = min(cursor - fans.lag(self.fan, k) for k in (apart.ENGINE, apart.VENUE))
+        if cursor - least < len(slots):
+            self.fan.cells[fans.GATE_SEEN] = least
             slots[cursor & (len(slots) - 1)] = record[0]
             self.fan.cells[fans.CURSOR] = cursor + 1
             self.marked = stop

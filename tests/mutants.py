@@ -46,7 +46,17 @@ BOUNDARY = "test_risk.py::test_the_market_decides_just_at_the_boundary"
 LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
 REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
+WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
+
+# The matching engine: against its twin, or the case of the rule that is broken.
+MATCHING = "test_matching.py::test_the_engine_and_its_twin_say_the_same"
+ROOM = "test_matching.py::test_an_entry_that_fills_the_rings_goes_on_where_it_was"
+NUMBERS = "test_matching.py::test_numbers_behave_as_a_dict"
+RULES = "test_matching_rules.py::test_"
+BOUNDS = RULES + "the_bounds_of_band_and_size_are_allowed"
+TIES = RULES + "the_auction_price_and_its_tie_breaks"
+QUEUE, DESK, AUCTION = "venues/matching_queue", "venues/matching_desk", "venues/matching_auction"
 
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
@@ -136,11 +146,63 @@ MUTANTS = (
     Mutant("risk", "if bps <= 0 or abs", "if abs", UNSET),
     Mutant("risk", "        risk.recent[SLICES + k] = 0\n", "", RATE),
     Mutant("risk", "if risk.recent[k] > oldest:", "if risk.recent[k] > oldest + 1:", RATE),
+    # Matching: time without its tail, a slice that keeps its place, hidden before displayed, lots lost off a level.
+    Mutant(QUEUE, "    order.prev = tail\n", "    order.prev = head\n", MATCHING),
+    Mutant(
+        QUEUE,
+        "    leave(venue, slot)\n    lots = min(order.reserve, venue.more[slot].display)\n    order.reserve -= lots\n",
+        "    lots = min(order.reserve, venue.more[slot].display)\n    order.reserve -= lots\n    return\n",
+        RULES + "an_iceberg_shows_a_slice_and_the_next_one_goes_to_the_back",
+    ),
+    Mutant(
+        QUEUE,
+        "hidden < shown if side == BID else hidden > shown) else lit",
+        "hidden <= shown if side == BID else hidden >= shown) else lit",
+        RULES + "displayed_orders_trade_before_hidden_ones_at_a_price_and_hidden_ones_print_as_trades",
+    ),
+    Mutant(QUEUE, "    unseen = min(off, order.reserve)\n", "    unseen = np.int64(0)\n", MATCHING),
+    # A replacement with more keeps its place; a stop that was passed waits; nothing outlives the day.
+    Mutant(
+        DESK,
+        "same and entry.qty <= open_lots(order)",
+        "same",
+        RULES + "a_replacement_keeps_its_place_only_with_less_at_the_same_price",
+    ),
+    Mutant(DESK, "if up == NONE or up > last:", "if up == NONE or up >= last:", MATCHING),
+    Mutant(DESK, "order.flag & GOOD_TILL_CANCEL == 0", "True", MATCHING),
+    # A band or a size that is off by one; nobody prevents a self-trade.
+    Mutant("venues/matching_rules", "price > listing.high", "price >= listing.high", BOUNDS),
+    Mutant("venues/matching_rules", "qty > listing.qty_max", "qty >= listing.qty_max", BOUNDS),
+    Mutant(
+        "venues/matching",
+        "order.flag & STP_BOTH != 0:",
+        "order.flag & STP_BOTH == STP_BOTH:",
+        RULES + "an_order_that_meets_one_of_its_owner",
+    ),
+    # An auction that prefers the lower price, or does not look at what is left over, or lets that stand.
+    Mutant(AUCTION, "else nearer >= 0", "else nearer > 0", TIES),
+    Mutant(AUCTION, "return fewer > 0 if fewer != 0 else nearer", "return nearer", TIES),
+    Mutant(DESK, "queue_of(order) == DARK and", "queue_of(order) == LIT and", MATCHING),
+    # A blocked entry that forgets what it traded; a number that is free again when its order ends.
+    Mutant(
+        "venues/matching",
+        "                order.reserve = left\n                return TAKE",
+        "                return TAKE",
+        ROOM,
+    ),
+    Mutant("venues/matching_numbers", "number & (SIZE - 1))] = DEAD", "number & (SIZE - 1))] = UNUSED", NUMBERS),
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
     # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
     Mutant("apart", "run.venue.link, run.feed.cells[rings.GATE]", "run.venue.link, run.feed.cells[0]", LOCKSTEP),
     Mutant("apart", "count = min(waiting, cells[SKIP])", "count = waiting", REBORN),
+    # An engine comes back, and: the fan forgot what no journal knows; one row of questions is torn; a request is not
+    # sent; a reply is seen twice; an old question stops it.
+    Mutant("inline", "processed(run)  # before", "pass  # before", WINDOWS),
+    Mutant("apart", "row = 2 * (number & 1)", "row = 2 * (number & 0)", WINDOWS),
+    Mutant("comeback", "for number in range(published, cursor):", "for number in range(cursor, cursor):", WINDOWS),
+    Mutant("comeback", "store_release(rings.GATE, found.replies)", "store_release(rings.GATE, gate)", WINDOWS),
+    Mutant("comeback", "elif asked[:2] < last[:2]:", "elif asked[:2] > last[:2]:", WINDOWS),
     Mutant("inline", "if cause >= load_acquire(", "if cause > load_acquire(", GATED),
     Mutant("inline", "return run.cells[MIRRORED] == 0 or", "return run.cells[MIRRORED] >= 0 or", GATED),
     Mutant(

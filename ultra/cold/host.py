@@ -6,9 +6,9 @@
                                   +--> [journal] --> its process (and [mirror] --> a second one: diamond)
 
 The host makes every segment, starts the stages, waits until each is READY, and says GO. Then it only looks: who has
-ended, who beats. A dead feed is started again where it was; when engine or venue dies, or anyone is stuck, all end and
-the journal has what was. A stage is stuck when it did not beat for `stall_ms` although it ran, or was stopped; one that
-only waited for a core is late, which is counted, not punished.
+ended, who beats. A dead or stuck feed or engine is started again where it was (`comeback`); when the venue dies, or one
+of them too often, all end and the journal has what was. A stage is stuck when it did not beat for `stall_ms` although
+it ran, or was stopped; one that only waited for a core is late, which is counted, not punished.
 SIGTERM or SIGINT drains: the feed ends, the engine answers what is under way and writes its last hash. A second one
 aborts.
 Known bad case: the host itself killed with -9. Its pipes close, the stages end, the journal is whole up to there; the
