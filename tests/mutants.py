@@ -46,6 +46,8 @@ BOUNDARY = "test_risk.py::test_the_market_decides_just_at_the_boundary"
 LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
 REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
+WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
+WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
@@ -210,5 +212,14 @@ MUTANTS = (
         "cause = max(cause, request.sequence)",
         "cause = output.slots[rings.polled(output, 0)].sequence",
         GATED,
+    ),
+    # On the wire: a request that is held leaves; a day is believed to be over before it is; a fill of nobody's order.
+    Mutant("wired", "not on_disk(run, request.sequence)", "not on_disk(run, 0)", WIRED),
+    Mutant("order_replies", "cells[sessions.SEQUENCE] >= cells[sessions.HEAD]", "cells[sessions.HEAD] >= 0", WHOLE_DAY),
+    Mutant(
+        "order_replies",
+        "        if kind == _A:\n            _adopt",
+        "        if kind == _E:\n            _adopt",
+        WHOLE_DAY,
     ),
 )
