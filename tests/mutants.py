@@ -198,13 +198,9 @@ MUTANTS = (
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
     Mutant("apart", "run.venue.link, run.feed.cells[rings.GATE]", "run.venue.link, run.feed.cells[0]", LOCKSTEP),
     Mutant("apart", "count = min(waiting, cells[SKIP])", "count = waiting", REBORN),
-    # An engine comes back, and: the fan forgot what no journal knows; one row of questions is torn; a request is not
-    # sent; a reply is seen twice; an old question stops it.
-    Mutant("inline", "processed(run)  # before", "pass  # before", WINDOWS),
-    Mutant("apart", "row = 2 * (number & 1)", "row = 2 * (number & 0)", WINDOWS),
+    # An engine comes back, and a request is not sent, or a reply is seen twice.
     Mutant("comeback", "for number in range(published, cursor):", "for number in range(cursor, cursor):", WINDOWS),
     Mutant("comeback", "store_release(rings.GATE, found.replies)", "store_release(rings.GATE, gate)", WINDOWS),
-    Mutant("comeback", "elif asked[:2] < last[:2]:", "elif asked[:2] > last[:2]:", WINDOWS),
     Mutant("inline", "if cause >= load_acquire(", "if cause > load_acquire(", GATED),
     Mutant("inline", "return run.cells[MIRRORED] == 0 or", "return run.cells[MIRRORED] >= 0 or", GATED),
     Mutant(

@@ -100,7 +100,7 @@ class Journaled(NamedTuple):
 def journaled(folder: Path) -> Journaled:
     """Read it through; JournalError when it is damaged."""
     through, market, sources, replies, checkpoint, timer_ts, last, begun = 0, 0, 0, 0, NONE, NONE, None, False
-    for frame in segment.read(folder):
+    for frame in segment.read(folder) if segment.is_used(folder) else ():
         through, begun = max(through, frame.through), begun or frame.kind == segment.META
         if frame.kind != segment.RECORDS:
             continue
@@ -244,8 +244,8 @@ class Comeback:
             asked, last = question(link), self._last
             if last is None or asked[:2] > last[:2]:
                 self._go_on(asked)
-            elif asked[:2] < last[:2]:
-                link[LINK_ANSWER] = link[LINK_ASK]  # answered long ago, with nothing
+            elif asked[:2] < last[:2] or (asked == last and self._published_more()):
+                link[LINK_ANSWER] = link[LINK_ASK]  # answered long ago, with nothing: the dead one went on from there
             elif asked != last:
                 raise ComebackError(f"the engine asks {asked}, the dead one asked {last}")
             else:
@@ -259,10 +259,13 @@ class Comeback:
     def _caught_up(self, following: int, observed: bool = False) -> bool:
         """Whether all that the dead engine asked and published is behind us. `observed`: at T itself, where a question
         about the record before it was asked already."""
-        last, output = self._last, self.machine.run.engine.output
+        last = self._last
         past = last is None or last.next < following or (observed and last.next == following and not last.due)
-        published = int(self._ends.requests.cells[rings.CURSOR])
-        return past and int(output.cells[rings.CURSOR]) >= published
+        return past and not self._published_more()
+
+    def _published_more(self) -> bool:
+        """Whether the dead engine had published requests that are still to come here."""
+        return int(self._ends.requests.cells[rings.CURSOR]) > int(self.machine.run.engine.output.cells[rings.CURSOR])
 
     def _unobserved(self, found: Journaled) -> Question | None:
         """The question about the last record of the journal, if the dead engine had to ask it and did not."""
