@@ -275,24 +275,30 @@ def build(models: Models) -> Callable[[Venue, Any], bool]:
 
     @hot
     def enter(venue: Venue, entry: Any) -> bool:
-        """Handle an entry to its end; False when the rings are full."""
+        """Handle an entry to its end; False when the rings are full.
+
+        `take` looks for room itself, before each trade: what comes before the first and behind the last fits."""
         if not tape.room(venue):
             return False
         phase = venue.cells[PHASE]
         if phase == IDLE:
             phase = begin(venue, entry)
         while phase != IDLE:
+            if phase == TAKE:
+                phase = take(venue)
+                if phase != TAKE:
+                    continue
+            elif phase == TRIGGER and venue.listings[venue.cells[INSTRUMENT_AT]].stops == 0:
+                break
             if not tape.room(venue):
                 venue.cells[PHASE] = phase
                 return False
-            if phase == TAKE:
-                phase = take(venue)
-            elif phase == TRIGGER:
-                slot = desk.release(venue) if venue.listings[venue.cells[INSTRUMENT_AT]].stops > 0 else NONE
+            if phase == TRIGGER:
+                slot = desk.release(venue)
                 phase = start(venue, slot, 0) if slot >= 0 else IDLE
             elif phase == UNCROSS:
                 phase = uncross(venue)
-            else:
+            elif phase != TAKE:
                 phase = onward(venue, phase)
         venue.cells[PHASE] = IDLE
         return True

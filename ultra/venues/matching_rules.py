@@ -19,7 +19,6 @@ from ..wire import (
     GOOD_TILL_CANCEL,
     HIDDEN,
     IMMEDIATE,
-    NONE,
     ON_CLOSE,
     ON_OPEN,
     POST_ONLY,
@@ -137,15 +136,3 @@ def would_trade(venue: Venue, instrument: int, side: int, price: int) -> int:
 def waits_for(listing: Any, flag: int) -> bool:
     """Whether an order for an auction is held, because this is not that auction."""
     return flag & AUCTIONS != 0 and (listing.state != AUCTION or listing.auction & flag & AUCTIONS == 0)
-
-
-@hot
-def market_price(listing: Any, side: int, highest: int) -> int:
-    """The price at which an order at market queues in an auction: beyond every limit."""
-    return highest if side == BID else listing.tick
-
-
-@hot
-def price_or(order: Any, instead: int) -> int:
-    """The price of an order, or for one at market something else."""
-    return instead if order.price == NONE else order.price
