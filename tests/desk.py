@@ -223,7 +223,9 @@ class Desk:
 def where(desk: Desk, cells: Any, index: int) -> str:
     """A store by the function of the loop that does it, and what it changes."""
     frame = sys._getframe(2)
-    while frame.f_globals["__name__"] in ("ultra.hot.ring", "ultra.hot.fan") and frame.f_back is not None:
+    while frame.f_back is not None and (
+        frame.f_globals["__name__"] in ("ultra.hot.ring", "ultra.hot.fan") or frame.f_code.co_name == "_ask"
+    ):
         frame = frame.f_back
     shared = {
         "fan": desk.fan.cells, "link": desk.link, "requests": desk.requests.cells, "replies": desk.replies.cells,
@@ -263,6 +265,7 @@ def fused(desk: Desk, monkeypatch: Any, burns: Callable[[str], str]) -> None:
     for part in (inline, apart, rings, fans):
         monkeypatch.setattr(part, "store_release", store)
     monkeypatch.setattr(inline, "idle", idle)
+    monkeypatch.setattr(apart, "idle", lambda turns, spins: turns + 1)
     monkeypatch.setattr(comeback, "Cells", Fused)
 
 

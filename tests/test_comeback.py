@@ -4,21 +4,24 @@ The oracle is the same desk without a death: the same hashes, the same journals 
 """
 
 import functools
+import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from desk import Desk, Died, fused
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from runs import journaled
 
+from ultra import inline
 from ultra.cold import assembly
 from ultra.cold.replay import Replay
 from ultra.hot import JIT
+from ultra.hot import ring as rings
 
 FORMS = {
     "reference": {},
@@ -31,8 +34,8 @@ FORMS = {
 STEP_NS = st.integers(5_000_000, 50_000_000) if JIT else st.integers(200_000, 6_000_000)
 # Who stores what: the places between which the head of `cold/comeback.py` tells what is then true.
 WINDOWS = {
-    "keep journal", "done own", "done replies", "decide requests", "processed journal", "take fan", "take link",
-    "_ask link",
+    "keep journal", "done replies", "decide requests", "processed journal", "take fan", "take link",
+    "advance link", "observe link",
 }  # fmt: skip
 
 
@@ -55,17 +58,18 @@ def records(one: Desk) -> list[bytes]:
 @functools.cache
 def undisturbed(form: str) -> tuple[dict[str, Any], list[bytes]]:
     one = desk(form).play()
-    assert one.found()["requests"] >= 10 and one.found()["replies"] >= 10
-    return one.found(), records(one)
+    found = one.found()
+    assert found["requests"] >= 10 and found["replies"] >= 10
+    for keeper in one.keepers:
+        replayed = Replay(keeper.folder).play()
+        assert replayed.matches and replayed.complete and replayed.state_hash == found["state"]
+    return found, records(one)
 
 
 def assert_the_same(one: Desk, form: str) -> None:
     found, written = undisturbed(form)
     assert one.found() == found
     assert records(one) == written
-    for keeper in one.keepers:
-        replayed = Replay(keeper.folder).play()
-        assert replayed.matches and replayed.complete and replayed.state_hash == found["state"]
 
 
 @settings(max_examples=5 if JIT else 4)
@@ -84,41 +88,67 @@ def test_an_engine_that_dies_between_two_turns_comes_back_the_same(form: str, st
     assert_the_same(one.play(), form)
 
 
-def windows(form: str, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Every store of a run that others can see, by name: so many places to die."""
-    seen: Counter[str] = Counter()
-    one = desk(form)
-    with monkeypatch.context() as patch:
-        fused(one, patch, lambda name: seen.update([name]) or "")
+class Store(NamedTuple):
+    """One that others can see, in a run without a death."""
+
+    name: str
+    next: int  # the engine's next input
+    out: tuple[int, int]  # requests and replies by then
+
+
+def stores(form: str) -> list[Store]:
+    one, seen = desk(form), list[Store]()
+
+    def burns(name: str) -> str:
+        out = int(one.requests.cells[rings.CURSOR]), int(one.replies.cells[rings.CURSOR])
+        if " own " not in name:
+            seen.append(Store(name, int(one.drive.run.cells[inline.NEXT]), out))
+        return ""
+
+    with pytest.MonkeyPatch.context() as patch:
+        fused(one, patch, burns)
         one.play()
     return seen
 
 
+def places(seen: list[Store]) -> list[tuple[str, int]]:
+    """Where to die, of the stores of one name: at the ends, and a few times before requests, or replies, come."""
+    some = {(seen[0].name, seen[0].next), (seen[-1].name, seen[-1].next)}
+    for which in range(2):
+        lively = [(one.name, one.next) for one, after in itertools.pairwise(seen) if one.out[which] != after.out[which]]
+        some.update(lively[:: len(lively) // 3 + 1])
+    return sorted(some)
+
+
 @pytest.mark.skipif(JIT, reason="in plain Python each store of the loop can be looked at")
 @pytest.mark.parametrize("form", ["mirrored", "full"])
-def test_an_engine_may_die_in_every_window_of_its_loop(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_may_die_in_every_window_of_its_loop(form: str) -> None:
+    """Before the store, and when it is there again, after it."""
     undisturbed(form)
-    found, tried = windows(form, monkeypatch), 0
-    for name, often in found.items():
-        one, times = desk(form), Counter({name: 0})
+    seen, tried = stores(form), 0
+    names = sorted({store.name for store in seen})
+    for some in (names[0::3], names[1::3], names[2::3]):
+        due = Counter(place for name in some for place in places([store for store in seen if store.name == name]))
+        one, left = desk(form), due + due
 
-        def burns(here: str, name: str = name, often: int = often, times: Counter[str] = times) -> str:
-            times[here] += here == name
-            due = here == name and (times[here] in (1, 4) or times[here] % (often // 3 + 7) == 0)
-            return "" if not due else "after" if times[here] % 2 else "before"
+        def burns(name: str, one: Desk = one, left: Counter[tuple[str, int]] = left) -> str:
+            place = name, int(one.drive.run.cells[inline.NEXT])
+            left[place] -= 1
+            return "" if left[place] < 0 else "after" if left[place] == 0 else "before"
 
-        with monkeypatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch:
             fused(one, patch, burns)
             one.play()
-        assert one.deaths > 0, name
         tried += one.deaths
+        assert one.deaths >= len(due), left
         assert_the_same(one, form)
-    assert {name.rsplit(" ", 1)[0] for name in found} >= WINDOWS, "a window has another name now"
+    assert {name.rsplit(" ", 1)[0] for name in names} >= WINDOWS, "a window has another name now"
     assert tried > 30
 
 
 @pytest.mark.skipif(JIT, reason="in plain Python each store of the loop can be looked at")
 @settings(max_examples=8)
+@example("mirrored", [221, 243, 195, 131, 235, 53, 246])  # the fifth died when the venue knew of a record unasked
 @given(st.sampled_from(sorted(FORMS)), st.lists(st.integers(1, 300), min_size=1, max_size=12))
 def test_an_engine_may_die_at_any_store_also_on_its_way_back(form: str, lives: list[int]) -> None:
     undisturbed(form)

@@ -38,7 +38,7 @@ def run(tree: Path, profile: str, *tests: str) -> str:
 def fate(tree: Path, mutant: Mutant) -> str:
     ultra = copy_tree(tree) / "ultra"
     path = next(
-        path for where in ("hot", "", "venues", "ops") if (path := ultra / where / f"{mutant.file}.py").exists()
+        path for where in ("hot", "", "venues", "cold", "ops") if (path := ultra / where / f"{mutant.file}.py").exists()
     )
     text = path.read_text()
     if text.count(mutant.old) != 1:

@@ -13,7 +13,8 @@ Where it may die, in the order of the loop, and what then is true:
     before `keep` publishes an input   nobody knows of it: it is still in its ring, in the fan, or made again
     after, before its slot is free     T is behind it: replayed, and its slot given back here (replies), or by `take`
     between two requests of one step   the step is done again; those that are out already are not published again
-    before a question is out           it is asked when the new engine comes to it
+    before a question is out           it is asked when the new engine comes to it, and nothing of it is known before:
+                                       LINK_DONE does not go ahead of it, or the venue's answer came early
     after, and before its replies      it is not asked again; its replies are seen when the new one comes to it
     between two replies                T is behind one: the question is past, and the rest of them are next
     `processed` to `release` in `take` T is behind what the fan forgets
@@ -53,7 +54,6 @@ from ..wire import (
     LINK_ASK_NEXT,
     LINK_ASK_NOW,
     LINK_ASK_TAKEN,
-    LINK_DONE,
     MARKET_LAST,
     NONE,
     RECORD,
@@ -290,8 +290,7 @@ class Comeback:
         for number in range(published, cursor):
             out.slots[number & (len(out.slots) - 1)] = made.slots[number & (len(made.slots) - 1)]
         cells_of(out).store_release(rings.CURSOR, cursor)
-        link, done = Cells(memoryview(ends.link)), int(run.feed.cells[rings.GATE])
-        link.store_release(LINK_DONE, max(done, int(ends.link[LINK_DONE])))
+        link = Cells(memoryview(ends.link))
         if ask is not None:
             number = int(ends.link[LINK_ASK]) + 1
             row = 2 * (number & 1)
