@@ -49,6 +49,7 @@ GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
+FULL = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[full]"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 # The matching engine: against its twin, or the case of the rule that is broken.
@@ -198,9 +199,26 @@ MUTANTS = (
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
     Mutant("apart", "run.venue.link, run.feed.cells[rings.GATE]", "run.venue.link, run.feed.cells[0]", LOCKSTEP),
     Mutant("apart", "count = min(waiting, cells[SKIP])", "count = waiting", REBORN),
-    # An engine comes back, and a request is not sent, or a reply is seen twice.
+    # An engine comes back, and a request is not sent, or a reply is seen twice; the venue or the fan is ahead of it; a
+    # question is asked again, or is not asked; a timer fires twice; the mirror stays behind.
     Mutant("comeback", "for number in range(published, cursor):", "for number in range(cursor, cursor):", WINDOWS),
     Mutant("comeback", "store_release(rings.GATE, found.replies)", "store_release(rings.GATE, gate)", WINDOWS),
+    Mutant(
+        "apart",
+        "    store_release(link, LINK_ASK, number)",
+        "    store_release(link, LINK_DONE, at)\n    store_release(link, LINK_ASK, number)",
+        WINDOWS,
+    ),
+    Mutant("inline", "processed(run)  # before `decode`", "pass  # before `decode`", WINDOWS),
+    Mutant("comeback", "asked[:2] < last[:2] or (", "(", WINDOWS),
+    Mutant("comeback", "(asked == last and self._published_more())", "False", WINDOWS),
+    Mutant("comeback", "return past and not self._published_more()", "return past", WINDOWS),
+    Mutant("comeback", "            return last.taken\n", "            pass\n", WINDOWS),
+    Mutant("comeback", "or (observed and last.next == following and not last.due)", "or False", FULL),
+    Mutant("comeback", "self._go_on(self._unobserved(found))", "self._go_on(None)", FULL),
+    Mutant("comeback", "row = 2 * (number & 1)", "row = 2 - 2 * (number & 1)", FULL),
+    Mutant("comeback", "        self._set_timer(run, found)\n", "", FULL),
+    Mutant("comeback", "(ring).store_release(rings.CURSOR, cursor)", "(ring).store_release(rings.CURSOR, 0)", WINDOWS),
     Mutant("inline", "if cause >= load_acquire(", "if cause > load_acquire(", GATED),
     Mutant("inline", "return run.cells[MIRRORED] == 0 or", "return run.cells[MIRRORED] >= 0 or", GATED),
     Mutant(
