@@ -21,7 +21,7 @@ from ultra.hot import book as books
 from ultra.hot import fan as fans
 from ultra.hot import ring as rings
 from ultra.venues import paper
-from ultra.wire import CONTROL_CELLS, JOURNAL_DURABLE, LINK_DONE, RECORD, REQUEST
+from ultra.wire import CONTROL_CELLS, JOURNAL_DURABLE, LINK_ASK, LINK_ASK_AT, LINK_DONE, RECORD, REQUEST
 
 MESSAGES = 1500 if JIT else 250
 SMALL = {
@@ -118,7 +118,8 @@ class Apart:
         apart.serve(self.exchange, 2, 0)
         taken = self.fan.cells[fans.GATE + apart.VENUE * fans.STRIDE]
         given, done = self.fan.cells[fans.GATE + apart.ENGINE * fans.STRIDE], self.machine.run.feed.cells[rings.GATE]
-        assert taken <= self.link[LINK_DONE] <= done and given <= done
+        asked = self.link[LINK_ASK_AT + 2 * (self.link[LINK_ASK] & 1)]
+        assert taken <= max(self.link[LINK_DONE], asked) <= done and given <= done
 
     def check(self) -> None:
         fans.check(self.fan)

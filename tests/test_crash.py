@@ -30,7 +30,7 @@ from runs import (
 )
 
 from ultra import strategy
-from ultra.cold import live
+from ultra.cold import journal, live, segment
 from ultra.cold.segment import JournalError
 from ultra.config import load
 
@@ -133,6 +133,14 @@ def test_a_killed_journal_goes_on_where_it_was(engines: Any, day: Path, tmp_path
     assert_same(one.found, replayed(engine.folder))
     if form == "full":
         assert (journaled(engine.folder)["sequence"] == range(one.found["records"])).all()
+
+
+def test_a_journal_killed_before_it_wrote_anything_begins_again(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    journal.Journal(folder, segment_bytes=1 << 20, resume=True).close()
+    assert segment.end_of(folder) is None and segment.is_used(folder)
+    journal.Journal(folder, segment_bytes=1 << 20, resume=True).close()
 
 
 def test_a_journal_killed_too_often_ends_the_run_at_once_with_4(engines: Any) -> None:

@@ -6,7 +6,7 @@ the feed up to a record (the last one, when an order of ours may rest in its boo
 at a moment take effect. The engine waits for the answer before it goes on, so replies come where they come inline.
 With no order of ours out there, nothing is asked, and the venue follows up to LINK_DONE at its own pace.
 
-Invariant: the venue is never ahead of LINK_DONE, which is never ahead of the engine.
+Invariant: the venue is never ahead of LINK_DONE and of the last question, which are never ahead of the engine.
 Known bad case: with orders resting in a lively book every record of it costs a round trip between two cores.
 """
 
@@ -90,7 +90,7 @@ def _ask(run: Run, now: int) -> None:
     link[LINK_ASK_NOW + row] = now
     link[LINK_ASK_NEXT + row] = run.cells[NEXT]
     link[LINK_ASK_TAKEN + row] = run.engine.output.cells[rings.GATE]
-    store_release(link, LINK_DONE, at)
+    # LINK_DONE follows with the next `take`, not here: the venue would answer what was never asked, if we died between.
     # Pairs with the acquire in `serve`.
     store_release(link, LINK_ASK, number)
 

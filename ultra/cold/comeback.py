@@ -13,7 +13,8 @@ Where it may die, in the order of the loop, and what then is true:
     before `keep` publishes an input   nobody knows of it: it is still in its ring, in the fan, or made again
     after, before its slot is free     T is behind it: replayed, and its slot given back here (replies), or by `take`
     between two requests of one step   the step is done again; those that are out already are not published again
-    before a question is out           it is asked when the new engine comes to it
+    before a question is out           it is asked when the new engine comes to it, and nothing of it is known before:
+                                       LINK_DONE does not go ahead of it, or the venue's answer came early
     after, and before its replies      it is not asked again; its replies are seen when the new one comes to it
     between two replies                T is behind one: the question is past, and the rest of them are next
     `processed` to `release` in `take` T is behind what the fan forgets
@@ -53,7 +54,6 @@ from ..wire import (
     LINK_ASK_NEXT,
     LINK_ASK_NOW,
     LINK_ASK_TAKEN,
-    LINK_DONE,
     MARKET_LAST,
     NONE,
     RECORD,
@@ -100,7 +100,7 @@ class Journaled(NamedTuple):
 def journaled(folder: Path) -> Journaled:
     """Read it through; JournalError when it is damaged."""
     through, market, sources, replies, checkpoint, timer_ts, last, begun = 0, 0, 0, 0, NONE, NONE, None, False
-    for frame in segment.read(folder):
+    for frame in segment.read(folder) if segment.is_used(folder) else ():
         through, begun = max(through, frame.through), begun or frame.kind == segment.META
         if frame.kind != segment.RECORDS:
             continue
@@ -244,8 +244,8 @@ class Comeback:
             asked, last = question(link), self._last
             if last is None or asked[:2] > last[:2]:
                 self._go_on(asked)
-            elif asked[:2] < last[:2]:
-                link[LINK_ANSWER] = link[LINK_ASK]  # answered long ago, with nothing
+            elif asked[:2] < last[:2] or (asked == last and self._published_more()):
+                link[LINK_ANSWER] = link[LINK_ASK]  # answered long ago, with nothing: the dead one went on from there
             elif asked != last:
                 raise ComebackError(f"the engine asks {asked}, the dead one asked {last}")
             else:
@@ -259,10 +259,13 @@ class Comeback:
     def _caught_up(self, following: int, observed: bool = False) -> bool:
         """Whether all that the dead engine asked and published is behind us. `observed`: at T itself, where a question
         about the record before it was asked already."""
-        last, output = self._last, self.machine.run.engine.output
+        last = self._last
         past = last is None or last.next < following or (observed and last.next == following and not last.due)
-        published = int(self._ends.requests.cells[rings.CURSOR])
-        return past and int(output.cells[rings.CURSOR]) >= published
+        return past and not self._published_more()
+
+    def _published_more(self) -> bool:
+        """Whether the dead engine had published requests that are still to come here."""
+        return int(self._ends.requests.cells[rings.CURSOR]) > int(self.machine.run.engine.output.cells[rings.CURSOR])
 
     def _unobserved(self, found: Journaled) -> Question | None:
         """The question about the last record of the journal, if the dead engine had to ask it and did not."""
@@ -287,8 +290,7 @@ class Comeback:
         for number in range(published, cursor):
             out.slots[number & (len(out.slots) - 1)] = made.slots[number & (len(made.slots) - 1)]
         cells_of(out).store_release(rings.CURSOR, cursor)
-        link, done = Cells(memoryview(ends.link)), int(run.feed.cells[rings.GATE])
-        link.store_release(LINK_DONE, max(done, int(ends.link[LINK_DONE])))
+        link = Cells(memoryview(ends.link))
         if ask is not None:
             number = int(ends.link[LINK_ASK]) + 1
             row = 2 * (number & 1)

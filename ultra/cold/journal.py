@@ -78,7 +78,7 @@ class Journal:
     def _left(self) -> segment.End | None:
         """Where a dead writer stopped; None, and nothing is left of him, when he wrote no frame."""
         end = segment.end_of(self._folder)
-        for index, path in enumerate(segment.segments(self._folder)):
+        for index, path in enumerate(segment.segments(self._folder) if segment.is_used(self._folder) else ()):
             if end is None or index > end.segment_index:
                 path.unlink()  # begun, and without a frame
         return end

@@ -89,9 +89,14 @@ def segments(folder: Path) -> list[Path]:
     return found
 
 
+def is_used(folder: Path) -> bool:
+    """Whether there is a file of a journal."""
+    return any(folder.glob("segment-*.ulj"))
+
+
 def refuse_used(folder: Path) -> None:
     """JournalError when the folder holds a journal: one is never written over, nor continued by another run."""
-    if any(folder.glob("segment-*.ulj")):
+    if is_used(folder):
         raise JournalError(f"{folder} holds a journal already: choose another folder, or move it away")
 
 
@@ -144,7 +149,7 @@ class End(NamedTuple):
 def end_of(folder: Path) -> End | None:
     """Where to go on; None when there is no frame yet. JournalError on damage."""
     frames, through, written, last = 0, 0, 0, None
-    for last in read(folder):
+    for last in read(folder) if is_used(folder) else ():
         frames += 1
         through = max(through, last.through)
         if last.kind == RECORDS:
