@@ -34,6 +34,10 @@ BOUNDARY = "test_risk.py::test_the_market_decides_just_at_the_boundary"
 LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
 REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
+OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
+SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
+HALF = "test_operator.py::test_half_a_replacement_never_leaves"
+REFILLED = "test_operator.py::test_a_strategy_that_had_every_handle_may_send_again_when_one_comes_back"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 MUTANTS = (
@@ -101,6 +105,14 @@ MUTANTS = (
     Mutant("risk", "if bps <= 0 or abs", "if abs", UNSET),
     Mutant("risk", "        risk.recent[SLICES + k] = 0\n", "", RATE),
     Mutant("risk", "if risk.recent[k] > oldest:", "if risk.recent[k] > oldest + 1:", RATE),
+    # An operator: the strategy goes on though it is off, or hears of orders that are not its own; half a replacement
+    # leaves; what was killed is resumed; one order is left when all are taken back. And a handle is lost for good.
+    Mutant("engine", "or view.off != 0):", "or view.off == 2):", SWITCHED),
+    Mutant("engine", "if legal and heard:", "if legal:", OPERATOR),
+    Mutant("engine", "rings.room(engine.output, 2) < 2", "rings.room(engine.output, 2) < 1", HALF),
+    Mutant("engine", "elif engine.risk.gates[risks.KILL] == risks.KILLED:", "elif halted == 2:", OPERATOR),
+    Mutant("engine", "range(engine.orders.pool.cells[pools.FRESH])", "range(engine.orders.pool.cells[0])", OPERATOR),
+    Mutant("engine", "        refill(engine)\n        if legal", "        if legal", REFILLED),
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
     # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
