@@ -38,6 +38,9 @@ OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_w
 SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
 HALF = "test_operator.py::test_half_a_replacement_never_leaves"
 REFILLED = "test_operator.py::test_a_strategy_that_had_every_handle_may_send_again_when_one_comes_back"
+ONCE = "test_desk.py::test_the_same_id_is_done_once_and_answered_as_at_first"
+ON_DISK = "test_desk.py::test_who_waits_for_the_disk_is_answered_when_it_is_there"
+ALL_KILLED = "test_desk.py::test_a_kill_that_does_not_fit_goes_on_until_nothing_is_left"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 MUTANTS = (
@@ -113,6 +116,11 @@ MUTANTS = (
     Mutant("engine", "elif engine.risk.gates[risks.KILL] == risks.KILLED:", "elif halted == 2:", OPERATOR),
     Mutant("engine", "range(engine.orders.pool.cells[pools.FRESH])", "range(engine.orders.pool.cells[0])", OPERATOR),
     Mutant("engine", "        refill(engine)\n        if legal", "        if legal", REFILLED),
+    # The desk: a command is done twice, told to be on disk too early, or changed under its id; a kill ends half way.
+    Mutant("cold/desk", "        self._known[command.id] = entry\n", "", ONCE),
+    Mutant("cold/desk", "entry.ack.sequence < durable:", "entry.ack.sequence <= durable:", ON_DISK),
+    Mutant("cold/desk", "if entry.words != words_of(", "if () == words_of(", ONCE),
+    Mutant("cold/desk", "                self._again.append(entry)\n", "                pass\n", ALL_KILLED),
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
     # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),

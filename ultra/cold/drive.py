@@ -22,7 +22,8 @@ from ..hot import hiccup
 from ..wire import CHECKPOINT, END
 from . import assembly
 from .assembly import Machine
-from .tap import Tap
+from .desk import Desk
+from .tap import Tap, session_of
 
 HICCUP_MS: Final = 120
 NOTHING: Final = np.zeros(8, np.uint8)
@@ -68,22 +69,27 @@ class Drive:
     ) -> None:
         self.machine, self.run, self.outcome = machine, machine.run, outcome
         self._taps, self._turn, self._busy = taps, turn, busy
+        self._desk: Desk | None = None
         self._checkpoint_at = int(self.run.cells[inline.CHECKPOINT_AT])
         outcome.ring = taps[0].segment.header.name
         outcome.notes += [note for tap in taps for note in tap.segment.notes]
 
     def begin(self, about: dict[str, object]) -> None:
-        """Start the journals, and put the limits and parameters in."""
+        """Start the journals, put the limits and parameters in, and listen to the operator."""
         for tap in self._taps:
             tap.start(about)
         assembly.introduce(self.machine)
         self.pump(NOTHING, 0, 0)
+        session = self.outcome.ring.partition(".")[0] or session_of(self.machine.config)
+        self._desk = Desk(self.machine, session, lambda: self.durable)
 
     def pump(self, buffer: Any, start: int, stop: int) -> int:
         """Call the loop until it has taken these bytes, seeing to whatever it stops for."""
         machine, cells = self.machine, self.run.cells
         at = start
         while True:
+            if self._desk is not None:  # here only: what it puts in is taken before anything else, a checkpoint too
+                self._desk.turn()
             cells[inline.CHECKPOINT_AT] = min(self._checkpoint_at, int(cells[inline.NEXT]) + LOOK_RECORDS)
             begun = time.perf_counter()
             at = machine.pump(self.run, machine.intake, buffer, at, stop)
@@ -118,6 +124,9 @@ class Drive:
         """Nothing more comes: answer what is under way, then put the last hash in behind everything else."""
         self.run.cells[inline.ENDED] = 1
         self.pump(NOTHING, 0, 0)
+        if self._desk is not None:
+            self._desk.stop()
+            self.pump(NOTHING, 0, 0)
         self.outcome.state_hash = self._checkpoint(END)
         self.pump(NOTHING, 0, 0)
 
@@ -125,6 +134,7 @@ class Drive:
         """Wait until all is on disk, and note how the core behaved."""
         for tap in self._taps:
             tap.close()
+        self._close_desk()
         self.outcome.processed, self.outcome.durable = int(self.run.cells[inline.NEXT]), self.durable
         self.outcome.hiccup = hiccup.measure(HICCUP_MS, self.machine.config.engine.core)
 
@@ -132,6 +142,12 @@ class Drive:
         """The journals write what they have, and end."""
         for tap in self._taps:
             tap.abandon()
+        self._close_desk()
+
+    def _close_desk(self) -> None:
+        if self._desk is not None:
+            self._desk.close()
+            self._desk = None
 
     @property
     def durable(self) -> int:

@@ -208,7 +208,7 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
 
 @hot
 def on_command(engine: Engine, record: Any) -> None:
-    """What the operator puts in. Checkpoints pass by: they are about the state, not part of it."""
+    """What the operator puts in. Checkpoints, and what is said about commands, pass by: they are not of the state."""
     kind, reason = record.kind, risks.PASS
     if kind == LIMIT:
         if not risks.set_limit(engine.risk, np.int64(record.instrument), record.order_id, record.aux):
@@ -226,7 +226,7 @@ def on_command(engine: Engine, record: Any) -> None:
         engine.risk.gates[risks.SESSION] = record.aux
     elif SUBMIT <= kind <= KILL:
         return ask(engine, record)
-    elif not is_mark(kind):
+    elif not is_mark(kind) and kind != TEXT and kind != ACK:
         reason = risks.BAD_COMMAND
     if reason == risks.BAD_COMMAND:
         engine.cells[UNKNOWN_RECORDS] += 1
@@ -237,8 +237,8 @@ def on_command(engine: Engine, record: Any) -> None:
 
 @hot
 def is_mark(kind: int) -> bool:
-    """CHECKPOINT, END and SOURCE, TEXT and ACK are numbered, but nothing happens at them."""
-    return CHECKPOINT <= kind <= SOURCE or kind == TEXT or kind == ACK
+    """CHECKPOINT, END and SOURCE are numbered, but nothing happens at them."""
+    return CHECKPOINT <= kind <= SOURCE
 
 
 @hot
