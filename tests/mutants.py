@@ -41,6 +41,8 @@ REFILLED = "test_operator.py::test_a_strategy_that_had_every_handle_may_send_aga
 ONCE = "test_desk.py::test_the_same_id_is_done_once_and_answered_as_at_first"
 ON_DISK = "test_desk.py::test_who_waits_for_the_disk_is_answered_when_it_is_there"
 ALL_KILLED = "test_desk.py::test_a_kill_that_does_not_fit_goes_on_until_nothing_is_left"
+PROJECTED = "test_projection.py::test_wherever_its_writer_died_a_projection_is_the_fold_and_the_engine"
+ANEW = "test_projection.py::test_a_journal_that_lost_its_end_and_went_on_otherwise_is_projected_anew"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 MUTANTS = (
@@ -121,6 +123,15 @@ MUTANTS = (
     Mutant("cold/desk", "entry.ack.sequence < durable:", "entry.ack.sequence <= durable:", ON_DISK),
     Mutant("cold/desk", "if entry.words != words_of(", "if () == words_of(", ONCE),
     Mutant("cold/desk", "                self._again.append(entry)\n", "                pass\n", ALL_KILLED),
+    # Projections: a row that was committed already, one lost between two lives, a commit of what was, a limit of one
+    # instrument that outlives one for all; and a journal that changed is not noticed.
+    Mutant("cold/projection", "market) if row[0] >= self.sequence", "market) if row[0] >= 0", PROJECTED),
+    Mutant("cold/projection", "market) if row[0] >= self.sequence", "market) if row[0] > self.sequence", PROJECTED),
+    Mutant(
+        "cold/projector", "self._dirty = self._through > self._projection.sequence", "self._dirty = True", PROJECTED
+    ),
+    Mutant("cold/projection", "                del self._limits[key]\n", "                pass\n", PROJECTED),
+    Mutant("cold/projector", "and chain == projection.chain:", "and chain >= 0:", ANEW),
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
     # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),

@@ -11,17 +11,15 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from desk_rig import COMMON, Rig, hear
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import (
-    EAGER,
-    IMBALANCE,
     MAKER,
     assert_same,
     command,
@@ -35,93 +33,13 @@ from runs import (
     until,
 )
 
-from ultra import inline, strategy
+from ultra import inline
 from ultra.cold import answers, assembly, call, desk, shared
 from ultra.cold.command import SHAPES, TEXT_BYTES_MAX, Command, CommandError, Said, name_of, parse, said
-from ultra.config import load
 from ultra.hot import engine as engines
 from ultra.hot import ring as rings
 from ultra.hot import risk as risks
 from ultra.wire import ACK, HALT, KILL, LIMIT, RECORD, TEXT
-
-SMALL = {
-    "engine.instrument_max": 8, "engine.order_live_max": 1024, "engine.level_page_max": 256, "engine.own_order_max": 64,
-    "engine.prefault": False, "engine.output_ring_records": 64, "feed.instruments": ("AAA", "BBB"),
-}  # fmt: skip
-COMMON = {"who": "test", "why": "to see"}
-
-
-@cache
-def loaded() -> strategy.Loaded:
-    return strategy.load(IMBALANCE)
-
-
-@cache
-def pump() -> Any:
-    return inline.build(loaded().hooks, loaded().fingerprint)
-
-
-class Rig:
-    """An engine behind a desk. The strategy is switched off: what happens is asked for."""
-
-    def __init__(self, known: dict[str, answers.Entry] | None = None, **more: Any) -> None:
-        config = load(None, {**SMALL, **EAGER, **{key.replace("__", "."): value for key, value in more.items()}})
-        self.journal = rings.create(RECORD, 1 << 14)
-        self.machine = assembly.assemble(config, loaded(), [self.journal])
-        self.durable, self.number = 0, 0
-        self.raw = np.frombuffer(market(120) + bytes(8), np.uint8)
-        assembly.introduce(self.machine)
-        assembly.command(self.machine.run, kind=53, aux=0)
-        self.at = self.loop(0, len(self.raw) - 8)
-        self.desk = desk.Desk(self.machine, "test", lambda: self.durable, known)
-        self.engine = self.machine.run.engine
-
-    def loop(self, start: int, stop: int) -> int:
-        at: int = pump()(self.machine.run, self.machine.intake, self.raw, start, stop)
-        return at
-
-    def turn(self) -> None:
-        self.desk.turn()
-        self.loop(0, 0)
-
-    def open(self) -> socket.socket:
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        link.connect(str(self.desk.path))
-        link.settimeout(0)
-        return link
-
-    def ask(self, name: str, link: socket.socket | None = None, **words: Any) -> dict[str, Any]:
-        self.number += 1
-        given = {"command": name, "id": f"n{self.number}", **COMMON, **words}
-        return self.send(json.dumps(given).encode() + b"\n", link)
-
-    def send(self, line: bytes, link: socket.socket | None = None) -> dict[str, Any]:
-        """A line, and what is answered in three turns; {} when nothing is."""
-        ours = link or self.open()
-        ours.sendall(line)
-        for _ in range(3):
-            self.turn()
-        found = hear(ours)
-        if link is None:
-            ours.close()
-        return found
-
-    def records(self) -> Any:
-        return self.journal.slots[: int(self.journal.cells[rings.CURSOR])]
-
-    def close(self) -> None:
-        self.desk.stop()
-        self.loop(0, 0)
-        self.desk.close()
-
-
-def hear(link: socket.socket) -> dict[str, Any]:
-    try:
-        text = link.recv(1 << 16)
-    except BlockingIOError:
-        return {}
-    found: dict[str, Any] = json.loads(text.splitlines()[0]) if text else {"closed": True}
-    return found
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from .native import crc32c
 
@@ -155,6 +155,51 @@ def end_of(folder: Path) -> End | None:
     index = int(last.segment.removeprefix("segment-").removesuffix(".ulj"))
     at = last.offset + HEADER_BYTES + padded(len(last.payload))
     return End(_check_segment(folder / last.segment, data, index), index, frames, at, through, written)
+
+
+class Reader:
+    """A journal read on while it grows: `frames` gives what has become whole since the last time.
+
+    What is not whole is waited for: that it is damage is found by `read` only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._number, self._index, self._at = folder, 0, 0, 0
+        self.journal_id = b""
+
+    def frames(self) -> Iterator[Frame]:
+        """The next frames, in order."""
+        while (path := segment_path(self._folder, self._number)).exists():
+            with path.open("rb") as file:
+                if self._at == 0 and not self._begin(path, file.read(HEADER_BYTES)):
+                    return
+                ended = segment_path(self._folder, self._number + 1).exists()  # before the look: none comes after it
+                while (frame := self._next(file, path.name)) is not None:
+                    yield frame
+            if not ended:
+                return
+            self._number, self._at = self._number + 1, 0
+
+    def _begin(self, path: Path, head: bytes) -> bool:
+        if len(head) < HEADER_BYTES or not any(head):
+            return False
+        journal_id = _check_segment(path, head, self._number)
+        if self.journal_id not in (b"", journal_id):
+            raise JournalError(f"{path} belongs to another journal")
+        self.journal_id, self._at = journal_id, HEADER_BYTES
+        return True
+
+    def _next(self, file: BinaryIO, name: str) -> Frame | None:
+        file.seek(self._at)
+        head = file.read(HEADER_BYTES)
+        header = _header_at(head, 0, self._index)
+        if header is None:
+            return None
+        room = padded(header[5])
+        frame = _frame_at(head + file.read(room), 0, self._index, name)
+        if frame is not None:
+            self._index += 1
+            self._at += HEADER_BYTES + room
+        return frame
 
 
 def _check_segment(path: Path, data: bytes, number: int) -> bytes:
