@@ -58,6 +58,7 @@ class Rig:
         """So many bytes more of the day."""
         self.desk.turn()
         self.at = self.loop(self.at, min(self.at + some, len(self.raw) - 8))
+        self.desk.answer()
 
     def write(self, folder: Path, source: Path, cuts: list[int]) -> None:
         """The journal as its process would have written it, a frame ending before each of these records."""
@@ -78,6 +79,7 @@ class Rig:
     def turn(self) -> None:
         self.desk.turn()
         self.loop(0, 0)
+        self.desk.answer()
 
     def open(self) -> socket.socket:
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

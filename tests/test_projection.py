@@ -21,15 +21,16 @@ import pytest
 from desk_rig import COMMON, Rig, pump
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from runs import MAKER, command, environment, market, ran, ultra
+from runs import MAKER, command, environment, market, ran, run_words, ultra, until
 
-from ultra.cold import segment
+from ultra.cold import call, desk, segment
 from ultra.cold.projection import STATE, TABLES, ProjectionError
 from ultra.cold.projector import Projector
 from ultra.cold.replay import Replay
 from ultra.hot import JIT
 from ultra.hot import orders as own
 from ultra.hot import risk as risks
+from ultra.ops import queries
 from ultra.wire import ACCEPTED, ACK, BID, CANCELLED, FILL, HALT, LIMIT, NONE, PARAMETER, REJECTED, int_to_symbol
 
 MESSAGES = 700 if JIT else 200
@@ -311,3 +312,35 @@ def test_a_projector_killed_anywhere_leaves_nothing_wrong(tmp_path: Path) -> Non
         symbol: row["fills"] for symbol, row in summary["by_instrument"].items()
     }
     assert json.loads(json.dumps(found["progress"]))[0][4] == 1 and set(STATE) < set(found)
+
+
+@pytest.mark.jit_only
+@pytest.mark.slow
+def test_projections_follow_a_run_and_are_read_while_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setenv("ULTRA_SHM_DIR", str(tmp_path / "shm"))
+    day, folder, db = tmp_path / "day.itch50", tmp_path / "journal", tmp_path / "f.db"
+    day.write_bytes(market(4000))
+    words = run_words(day, folder, MAKER, engine__session="desk")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()}
+    following = subprocess.Popen(command("project", str(folder), "--db", str(db), "--follow", "--json"), **pipes)
+    running = subprocess.Popen(command(*words, "--pace", "0.5x"), **pipes)
+    until(lambda: running.poll() is not None or desk.path_of("desk").exists(), "the run listens")
+    until(lambda: call.ask("desk", {"command": "halt", "id": "h", **COMMON, "instrument": "AAA"})["ok"], "AAA is known")
+    until(lambda: db.is_file() and queries_of(db, "h"), "the halt is seen in the audit")
+    assert running.poll() is None, "while it goes on"
+    (summary, said), (found, _) = running.communicate(), following.communicate()
+    assert running.returncode == 0, said
+    assert json.loads(found)["complete"] and json.loads(found)["sequence"] == json.loads(summary)["records"]
+    again = ultra("project", str(folder), "--db", str(tmp_path / "again.db"), "--json")
+    assert again.code == 0 and dump(tmp_path / "again.db") == dump(db)
+
+
+def queries_of(db: Path, id: str) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = queries.ask(db, "audit", {"id": id})["rows"]
+    except ProjectionError:
+        return []  # nothing is committed yet
+    return rows

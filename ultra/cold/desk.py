@@ -42,7 +42,7 @@ REMEMBERED: Final = 1 << 16
 PREFIX: Final = "ultra-desk."
 
 
-class DeskError(Exception):
+class DeskError(shared.SharedError):
     """No desk can be opened, or there is none to talk to: says which session, what was found, and what to do."""
 
 
@@ -68,6 +68,7 @@ class Desk:
         self._machine, self._run, self._durable = machine, machine.run, durable
         self._known = known if known is not None else {}
         self._asked: deque[Entry] = deque()  # put in, not answered by the engine yet
+        self._acks: list[dict[str, int]] = []  # answers that are not journaled yet
         self._waiting: list[Entry] = []  # answered, and somebody waits until it is on disk
         self._again: list[Entry] = []  # all are to be taken back, and some did not fit into the ring
         self._seen = int(machine.run.engine.cells[engines.COMMANDS])
@@ -79,11 +80,17 @@ class Desk:
         self._poll = select.epoll()
         self._poll.register(self._listener.fileno(), select.EPOLLIN)
 
-    def turn(self) -> None:
-        """Pass on the engine's answers, then hear what is new. Called before the loop is."""
-        self._collect()
+    def answer(self) -> None:
+        """Pass on what the engine answered, and what is on disk by now. Called when the loop comes back."""
+        if self._asked:
+            self._collect()
         if self._waiting:
             self._answer_durable()
+
+    def turn(self) -> None:
+        """Put in what is to be journaled of the answers, then what is new. Called before the loop is, and only then:
+        nothing may stand in the ring when a state is hashed."""
+        self._put_acks()
         for handle, events in self._poll.poll(0):
             if handle == self._listener.fileno():
                 self._accept()
@@ -95,7 +102,8 @@ class Desk:
     def stop(self) -> None:
         """The run ends: nothing new is taken, the last answers go into the journal. Called while the loop goes on."""
         self._open = False
-        self._collect()
+        self.answer()
+        self._put_acks()
 
     def close(self) -> None:
         """Everything is on disk, or never will be: answer who still waits, and go."""
@@ -120,20 +128,23 @@ class Desk:
 
     def _collect(self) -> None:
         engine = self._run.engine
-        while self._seen < int(engine.cells[engines.COMMANDS]):
+        while self._asked and self._seen < int(engine.cells[engines.COMMANDS]):
             row = engine.acks[self._seen % engines.ACKS]
             self._seen += 1
-            if not self._asked:
-                continue  # of a command that the journal brought back
             entry = self._asked.popleft()
             ack = ack_of(row)
             fields = {name: int(row[name]) for name in ("instrument", "ts_event", "order_id", "price", "qty", "aux")}
-            assembly.command(self._run, kind=ACK, ts_recv=time.time_ns(), **fields)
+            self._acks.append({"kind": ACK, "ts_recv": time.time_ns(), **fields})
             if entry.ack is None:
                 entry.ack = ack
                 self._settle(entry)
             if ack.reason == risks.NO_ROOM and entry.words[0] in (KILL, TAKE_ALL_BACK):
                 self._again.append(entry)
+
+    def _put_acks(self) -> None:
+        for fields in self._acks:
+            assembly.command(self._run, **fields)
+        self._acks = []
 
     def _settle(self, entry: Entry) -> None:
         """Answer those who need not wait for the disk."""

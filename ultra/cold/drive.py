@@ -94,6 +94,8 @@ class Drive:
             begun = time.perf_counter()
             at = machine.pump(self.run, machine.intake, buffer, at, stop)
             self.outcome.loop_s += time.perf_counter() - begun
+            if self._desk is not None:
+                self._desk.answer()
             for tap in self._taps:
                 tap.check()
             if self._turn is not None:

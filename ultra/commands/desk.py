@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import json
+import os
 import uuid
 from typing import Any
 
@@ -70,6 +71,13 @@ def _value(text: str, *, money: bool) -> Any:
     return text if money and isinstance(found, float) else found  # as written: money is never a float
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # of a container, say: a number without a name
+        return str(os.getuid())
+
+
 def _ctl(given: argparse.Namespace) -> int:
     from ..cold import call
 
@@ -77,7 +85,7 @@ def _ctl(given: argparse.Namespace) -> int:
         raise ConfigError("command line", (f"--timeout {given.timeout}: wanted seconds, more than 0",))
     words: dict[str, Any] = {
         "command": given.what.replace("-", "_"), "id": given.id or str(uuid.uuid4()),
-        "who": given.who or getpass.getuser(), "why": given.why, "wait": given.wait,
+        "who": given.who or _user(), "why": given.why, "wait": given.wait,
     }  # fmt: skip
     for name in ("instrument", "side", "qty", "price", "order", "limit", "parameter"):
         if getattr(given, name, ""):

@@ -6,7 +6,9 @@ from typing import Any
 
 from ..cold.projector import POLL_S, Projected, Projector
 from ..cold.replay import Replay
-from ..cold.segment import Reader
+from ..cold.segment import JournalError, Reader
+
+TRIES = 5
 
 
 def project(
@@ -15,7 +17,7 @@ def project(
     """What was done. With `follow`, waits for the journal, and goes on until its run ends in good order or ^C."""
     while follow and not any(Reader(folder).frames()):
         time.sleep(POLL_S)
-    one = Projector(Replay(folder, source_path=source), folder, db, rebuild=rebuild)
+    one = Projector(_replay(folder, source, TRIES if follow else 1), folder, db, rebuild=rebuild)
     try:
         found = one.follow() if follow else one.play()
     except KeyboardInterrupt:
@@ -23,6 +25,18 @@ def project(
     finally:
         one.close()
     return as_json(found)
+
+
+def _replay(folder: Path, source: Path | None, tries: int) -> Replay:
+    """One of a journal that may be growing: what is written between two reads of it looks like damage, once."""
+    while True:
+        tries -= 1
+        try:
+            return Replay(folder, source_path=source)
+        except JournalError:
+            if tries == 0:
+                raise
+            time.sleep(POLL_S)
 
 
 def as_json(found: Projected) -> dict[str, Any]:
