@@ -110,11 +110,12 @@ def parse(text: str) -> Command:
     if not isinstance(name, str) or name not in SHAPES:
         raise CommandError(f"command = {name!r}: wanted one of {', '.join(SHAPES)}")
     _, needed, possible = SHAPES[name]
-    wrong = [f"{key}: {name} has no such field" for key in given if key not in (*COMMON, "wait", *needed, *possible)]
-    wrong += [f"{key}: missing" for key in (*COMMON[1:], *needed) if key not in given]
+    allowed = {*COMMON, "wait", *needed, *possible}
+    wrong = [f"{key}: {name} has no such field" for key in given if key not in allowed]
+    wrong += [f"{key}: missing" for key in COMMON[1:] + needed if key not in given]
     wrong += [f"{key}: {_text_problem(given[key], limit)}" for key, limit in TEXT_BYTES_MAX.items() if key in given
               and _text_problem(given[key], limit)]  # fmt: skip
-    found = {key: given[key] for key in (*needed, *possible) if key in given}
+    found = {key: given[key] for key in needed + possible if key in given}
     for key, value in found.items():
         types, about = TYPES[key]
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):

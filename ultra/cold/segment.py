@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from .native import crc32c
 
@@ -167,19 +167,20 @@ class Reader:
         self.journal_id = b""
 
     def frames(self) -> Iterator[Frame]:
-        """The next frames, in order."""
+        """The next frames, in order. No file is open while the caller has one: it may never come back for more."""
         while (path := segment_path(self._folder, self._number)).exists():
-            with path.open("rb") as file:
-                if self._at == 0 and not self._begin(path, file.read(HEADER_BYTES)):
-                    return
-                ended = segment_path(self._folder, self._number + 1).exists()  # before the look: none comes after it
-                while (frame := self._next(file, path.name)) is not None:
-                    yield frame
+            if self._at == 0 and not self._begin(path):
+                return
+            ended = segment_path(self._folder, self._number + 1).exists()  # before the look: none comes after it
+            while (frame := self._next(path)) is not None:
+                yield frame
             if not ended:
                 return
             self._number, self._at = self._number + 1, 0
 
-    def _begin(self, path: Path, head: bytes) -> bool:
+    def _begin(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
         if len(head) < HEADER_BYTES or not any(head):
             return False
         journal_id = _check_segment(path, head, self._number)
@@ -188,14 +189,15 @@ class Reader:
         self.journal_id, self._at = journal_id, HEADER_BYTES
         return True
 
-    def _next(self, file: BinaryIO, name: str) -> Frame | None:
-        file.seek(self._at)
-        head = file.read(HEADER_BYTES)
-        header = _header_at(head, 0, self._index)
-        if header is None:
-            return None
-        room = padded(header[5])
-        frame = _frame_at(head + file.read(room), 0, self._index, name)
+    def _next(self, path: Path) -> Frame | None:
+        with path.open("rb", buffering=0) as file:
+            file.seek(self._at)
+            head = file.read(HEADER_BYTES)
+            header = _header_at(head, 0, self._index)
+            if header is None:
+                return None
+            room = padded(header[5])
+            frame = _frame_at(head + file.read(room), 0, self._index, path.name)
         if frame is not None:
             self._index += 1
             self._at += HEADER_BYTES + room
