@@ -302,7 +302,7 @@ def test_a_session_has_one_desk_and_a_dead_ones_socket_goes(rig: Rig) -> None:
     other = desk.Desk(rig.machine, "other", lambda: 0)
     assert not left.exists() and call.sessions() == ["other", "test"]
     other.close()
-    with pytest.raises(desk.DeskError, match="can't be halted"):
+    with pytest.raises(desk.DeskError, match="a shorter name"):
         desk.Desk(rig.machine, "x" * 120, lambda: 0)
 
 
@@ -401,3 +401,15 @@ def test_the_engine_keeps_more_answers_than_can_be_under_way() -> None:
     longest = said(Command("", "i" * 64, "w" * 80, "y" * 256, "", {}))
     assert engines.ACKS >= 2 * desk.AT_ONCE_MAX
     assert (len(longest) + 2) * desk.AT_ONCE_MAX < assembly.COMMAND_RECORDS
+
+
+def test_a_session_with_a_name_that_nobody_could_command_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "short.itch50"
+    source.write_bytes(market(100))
+    monkeypatch.setenv("ULTRA_SHM_DIR", str(tmp_path / "nowhere"))
+    named = ultra(*run_words(source, tmp_path / "named", engine__session="desk"))
+    assert named.code == 2 and "no socket" in named.said
+    unnamed = ultra(*run_words(source, tmp_path / "unnamed"))
+    assert unnamed.code == 0 and "nobody can command it" in unnamed.found["ring"]["notes"][1]

@@ -318,8 +318,8 @@ def _listen(path: Path) -> socket.socket:
     except OSError as error:
         listener.close()
         raise DeskError(
-            f"session {path.name.removeprefix(PREFIX)}: no socket at {path} ({error.strerror or error}), and a run "
-            "that can't be halted is not started; a shorter name, or ULTRA_SHM_DIR, may help"
+            f"session {path.name.removeprefix(PREFIX)}: no socket at {path} ({error.strerror or error}); "
+            "a shorter name, or another ULTRA_SHM_DIR, may help"
         ) from error
     finally:
         os.umask(before)

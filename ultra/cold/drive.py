@@ -22,7 +22,7 @@ from ..hot import hiccup
 from ..wire import CHECKPOINT, END
 from . import assembly
 from .assembly import Machine
-from .desk import Desk
+from .desk import Desk, DeskError
 from .tap import Tap, session_of
 
 HICCUP_MS: Final = 120
@@ -80,8 +80,7 @@ class Drive:
             tap.start(about)
         assembly.introduce(self.machine)
         self.pump(NOTHING, 0, 0)
-        session = self.outcome.ring.partition(".")[0] or session_of(self.machine.config)
-        self._desk = Desk(self.machine, session, lambda: self.durable)
+        self._open_desk(self.machine.config)
 
     def pump(self, buffer: Any, start: int, stop: int) -> int:
         """Call the loop until it has taken these bytes, seeing to whatever it stops for."""
@@ -145,6 +144,16 @@ class Drive:
         for tap in self._taps:
             tap.abandon()
         self._close_desk()
+
+    def _open_desk(self, config: Config) -> None:
+        """DeskError when a session that has a name can't be commanded; of one without, a note says so."""
+        session = self.outcome.ring.partition(".")[0] or session_of(config)
+        try:
+            self._desk = Desk(self.machine, session, lambda: self.durable)
+        except DeskError as error:
+            if config.engine.session:
+                raise
+            self.outcome.notes.append(f"nobody can command it: {error}")
 
     def _close_desk(self) -> None:
         if self._desk is not None:
