@@ -245,6 +245,7 @@ def project(folder: Path, **more: Any) -> Any:
 def test_a_projection_that_is_there_goes_on_and_one_of_another_journal_begins_again(written: Path) -> None:
     first = project(written)
     assert first.commits >= 1 and first.resumed_at == 0
+    assert (written / "p.db").stat().st_mode & 0o777 == 0o640
     again = project(written)
     assert again.resumed_at == first.sequence and again.commits == 0
     assert project(written, rebuild=True).resumed_at == 0

@@ -36,6 +36,7 @@ from .command import Command, CommandError, parse, record_of, said
 
 LINE_BYTES_MAX: Final = 4096
 CLIENTS_MAX: Final = 32
+EVENTS_MAX: Final = 4  # seen to at a time, so that nobody keeps the engine waiting
 OUT_BYTES_MAX: Final = 1 << 16
 AT_ONCE_MAX: Final = 32  # commands under way; the engine keeps twice as many answers
 REMEMBERED: Final = 1 << 16
@@ -91,7 +92,7 @@ class Desk:
         """Put in what is to be journaled of the answers, then what is new. Called before the loop is, and only then:
         nothing may stand in the ring when a state is hashed."""
         self._put_acks()
-        for handle, events in self._poll.poll(0):
+        for handle, events in self._poll.poll(0, EVENTS_MAX):
             if handle == self._listener.fileno():
                 self._accept()
             elif handle in self._clients:
