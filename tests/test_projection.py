@@ -23,7 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from runs import MAKER, command, environment, market, ran, run_words, ultra, until
 
-from ultra.cold import call, desk, segment
+from ultra.cold import assembly, call, desk, segment
 from ultra.cold.projection import STATE, TABLES, ProjectionError
 from ultra.cold.projector import Projector
 from ultra.cold.replay import Replay
@@ -167,6 +167,7 @@ def test_wherever_its_writer_died_a_projection_is_the_fold_and_the_engine(
     once = projector(folder / "journal", folder / "once.db")
     once.play()
     once.close()
+    assert assembly.state_hash(once._engine) == assembly.state_hash(rig.engine), "a replay is the same engine"
     found = dump(path)
     assert found == dump(folder / "once.db")
     assert done.sequence == found["progress"][0][1]
