@@ -34,6 +34,8 @@ BOUNDARY = "test_risk.py::test_the_market_decides_just_at_the_boundary"
 LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
 REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
+REINDEX = "test_reindex.py::test_tables_made_again_are_those_of_the_book"
+WRONG_ROW = "test_reindex.py::test_a_row_that_can_not_be_right_is_counted"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 MUTANTS = (
@@ -54,6 +56,10 @@ MUTANTS = (
     # A key is left behind a gap; a run that goes round the end is not followed.
     Mutant("table", ">= ((row - gap) & (size - 1)):", "> ((row - gap) & (size - 1)):", TABLE),
     Mutant("table", "elif cells[USED] * 2 >= size:", "elif cells[USED] * 2 > size:", FULL),
+    # Tables made again: with orders that are gone, without the last node; a slot that is free twice passes.
+    Mutant("reindex", "if gone[slot] == 0:", "if gone[slot] >= 0:", REINDEX),
+    Mutant("reindex", "leaves + book.ladder.inner.cells[pools.FRESH])", "leaves + 1)", REINDEX),
+    Mutant("reindex", " or gone[slot] != 0:", ":", WRONG_ROW),
     # A stale gate is believed; a batch is published as one record.
     Mutant("ring", "if free < wanted:\n        cells[GATE", "if free < 0:\n        cells[GATE", RING),
     Mutant("ring", "ring.cells[CURSOR] + count)", "ring.cells[CURSOR] + 1)", RING),

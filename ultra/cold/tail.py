@@ -1,0 +1,101 @@
+"""A journal read while it is written: each frame once, as soon as it is whole.
+
+A frame that does not check may be half written, so it is looked at again; it is damage only when something stands
+behind it: a good frame, or the next segment. The writer that dies and comes back writes over what was torn, so a place
+once reached stays good. What was read is not yet on disk: `sync` makes it so, whatever the writer does.
+Known bad case: damage in the last frames looks like a writer that pauses, for as long as nothing comes behind it.
+"""
+
+import os
+from pathlib import Path
+
+from . import segment
+
+
+class Tail:
+    """One journal, from its start."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = -1
+        self._number = self._frames = self._at = 0
+
+    def poll(self) -> segment.Frame | None:
+        """The next frame, None when there is none for now. JournalError when it is damaged."""
+        if self._file < 0 and not self._open():
+            return None
+        found = self._frame()
+        if found is None and segment.segment_path(self._folder, self._number + 1).exists():
+            found = self._frame()  # the writer may have put it there between our two looks, before it went on
+            if found is None:
+                return self.poll() if self._leave() else None
+        if found is not None:
+            self._frames += 1
+            self._at += segment.HEADER_BYTES + segment.padded(len(found.payload))
+        return found
+
+    def check(self) -> None:
+        """JournalError when the frame that is waited for is damaged: a good one stands behind it."""
+        if self._file >= 0 and self._frame() is None:
+            rest = os.pread(self._file, os.fstat(self._file).st_size - self._at, self._at)
+            if self._frame() is None and segment._later_frame(rest, 0, self._frames) >= 0:
+                raise self._damaged("a good frame follows")
+
+    def sync(self) -> None:
+        """Make durable what was read."""
+        if self._file >= 0:
+            os.fdatasync(self._file)
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _open(self) -> bool:
+        path = segment.segment_path(self._folder, self._number)
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        head = os.pread(file, segment.HEADER_BYTES, 0)
+        if not any(head):
+            os.close(file)  # begun, and no more yet
+            return False
+        try:
+            segment._check_segment(path, head, self._number)
+        except BaseException:
+            os.close(file)
+            raise
+        self._file, self._at = file, segment.HEADER_BYTES
+        return True
+
+    def _frame(self) -> segment.Frame | None:
+        head = os.pread(self._file, segment.HEADER_BYTES, self._at)
+        header = segment._header_at(head, 0, self._frames)
+        if header is None:
+            return None
+        payload = os.pread(self._file, segment.padded(header[5]), self._at + segment.HEADER_BYTES)
+        name = segment.segment_path(self._folder, self._number).name
+        found = segment._frame_at(head + payload, 0, self._frames, name)
+        if found is None or len(payload) < segment.padded(header[5]):
+            return None
+        return found
+
+    def _leave(self) -> bool:
+        """Go on to the next segment; False when that one has not begun. It was cut behind its last frame."""
+        after = segment.segment_path(self._folder, self._number + 1)
+        if segment._first_index(after) < 0:
+            return False
+        if os.fstat(self._file).st_size != self._at:
+            raise self._damaged(f"{after.name} follows")
+        self.sync()
+        self.close()
+        self._number += 1
+        return True
+
+    def _damaged(self, why: str) -> segment.JournalError:
+        path = segment.segment_path(self._folder, self._number)
+        return segment.JournalError(
+            f"{path} is damaged at offset {self._at} (frame {self._frames}): {why}. Restore the file from a copy."
+        )
