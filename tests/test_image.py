@@ -46,7 +46,7 @@ def journals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
 
 def started(folder: Path) -> Any:
     replay = Replay(folder)
-    replay.begin(replay._journaled())
+    replay.begin(replay.journaled())
     return replay
 
 
@@ -73,7 +73,7 @@ def test_for_any_cut_a_snapshot_and_its_tail_are_the_whole(
     whole.advance(until)
     tail = Replay(folder, snapshot=path, until=until)
     assert tail.next == at and tail.finish().start == at
-    tail.begin(tail._journaled())
+    tail.begin(tail.journaled())
     books.check(tail._machine.run.engine.book)
     tail.advance(until)
     assert hashes(tail) == hashes(whole)

@@ -40,7 +40,7 @@ def _code_of(error: Exception) -> int:
     codes = {
         "StrategyError": USAGE, "RunError": USAGE, "SourceError": DAMAGED, "JournalError": JOURNAL,
         "ReplayError": JOURNAL, "HostError": LOST, "NativeMissingError": USAGE, "SharedError": USAGE,
-        "NoRoomError": USAGE, "BenchError": NO,
+        "NoRoomError": USAGE, "BenchError": NO, "CapsuleError": JOURNAL,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE

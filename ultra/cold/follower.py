@@ -90,6 +90,7 @@ class Follower:
             if self._once:
                 break
             time.sleep(IDLE_S)
+        self._tail.check()
         raise ReplayError(f"{self._folder}: there is no journal to follow yet")
 
     def _follow(self, replay: Replay) -> None:

@@ -74,14 +74,16 @@ class Replay:
         fast: bool = False,
         snapshot: Path | None = None,
         prove: bool = False,
+        spec: str | None = None,
     ) -> None:
         """All inputs of a journal, or those below `until`. `fast` begins at the newest good snapshot, `snapshot` says
-        at which; `prove` then hashes the source from its start all the same. ReplayError when it can't be done here."""
+        at which; `prove` then hashes the source from its start all the same. `source_path` and `spec` say where source
+        and strategy are, when they have moved. ReplayError when it can't be done here."""
         self._folder = folder
         self.meta, self._through = _survey(folder)
         self._through = self._through if until is None else min(until, self._through)
         config = configs.parse(str(self.meta["config"]), f"{folder}: journaled configuration")
-        loaded = strategy.load(str(self.meta["strategy"]))
+        loaded = strategy.load(spec or str(self.meta["strategy"]))
         if loaded.fingerprint != self.meta["strategy_fingerprint"] and not force:
             raise ReplayError(
                 f"{loaded.spec} has changed since the run (code {loaded.fingerprint}, then "
@@ -126,7 +128,7 @@ class Replay:
 
     def play(self) -> Replayed:
         """Replay to the end of the journal. ReplayError when its source is missing or another."""
-        self.begin(self._journaled())
+        self.begin(self.journaled())
         self.advance(self._through)
         return self.finish()
 
@@ -167,6 +169,16 @@ class Replay:
         return int(self._run.cells[inline.NEXT])
 
     @property
+    def machine(self) -> assembly.Machine:
+        """The engine as it stands, and what drives it."""
+        return self._machine
+
+    @property
+    def midnight_ns(self) -> int:
+        """Where the session's day begins, in ns since the epoch; 0 when the run had no date."""
+        return assembly.midnight_ns(self._machine.config.feed.date)
+
+    @property
     def core(self) -> int:
         """The core of the engine that ran, -1 when it had none of its own."""
         return int(self._machine.config.engine.core)
@@ -176,7 +188,8 @@ class Replay:
         place = self._place + self._at if self._refers else NONE
         return images.take(self._machine, place, images.journal_id(self._folder), self.meta)
 
-    def _journaled(self) -> Iterator[Any]:
+    def journaled(self) -> Iterator[Any]:
+        """All records of the journal that the engine has not had, as `begin` wants them."""
         for frame in segment.read(self._folder):
             records = self.wanted(frame)
             if len(records):

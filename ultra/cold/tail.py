@@ -6,6 +6,7 @@ once reached stays good. What was read is not yet on disk: `sync` makes it so, w
 Known bad case: damage in the last frames looks like a writer that pauses, for as long as nothing comes behind it.
 """
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -35,8 +36,13 @@ class Tail:
         return found
 
     def check(self) -> None:
-        """JournalError when the frame that is waited for is damaged: a good one stands behind it."""
-        if self._file >= 0 and self._frame() is None:
+        """JournalError when what is waited for is damaged: something stands behind it."""
+        if self._file < 0:
+            path = segment.segment_path(self._folder, self._number)
+            data = path.read_bytes() if path.exists() else b""
+            if any(data[segment.HEADER_BYTES :]):
+                segment._check_segment(path, data, self._number)
+        elif self._frame() is None:
             rest = os.pread(self._file, os.fstat(self._file).st_size - self._at, self._at)
             if self._frame() is None and segment._later_frame(rest, 0, self._frames) >= 0:
                 raise self._damaged("a good frame follows")
@@ -58,15 +64,11 @@ class Tail:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
-        head = os.pread(file, segment.HEADER_BYTES, 0)
-        if not any(head):
-            os.close(file)  # begun, and no more yet
-            return False
         try:
-            segment._check_segment(path, head, self._number)
-        except BaseException:
-            os.close(file)
-            raise
+            segment._check_segment(path, os.pread(file, segment.HEADER_BYTES, 0), self._number)
+        except segment.JournalError:
+            os.close(file)  # begun, and no more yet; or `check` says what it is
+            return False
         self._file, self._at = file, segment.HEADER_BYTES
         return True
 
@@ -80,7 +82,7 @@ class Tail:
         found = segment._frame_at(head + payload, 0, self._frames, name)
         if found is None or len(payload) < segment.padded(header[5]):
             return None
-        return found
+        return dataclasses.replace(found, offset=self._at)
 
     def _leave(self) -> bool:
         """Go on to the next segment; False when that one has not begun. It was cut behind its last frame."""

@@ -1,4 +1,4 @@
-"""`ultra replay`, `follow`: engines rebuilt from what was journaled, from the start or from a snapshot."""
+"""`ultra replay`, `follow`, `capsule`: engines rebuilt from what was journaled, from the start or from a snapshot."""
 
 import argparse
 import json
@@ -11,8 +11,8 @@ from . import DONE, NO, command, fail, show_compiling
 
 
 def add(commands: Any) -> None:
-    """Both."""
-    for each in (_add_replay, _add_follow):
+    """All three."""
+    for each in (_add_replay, _add_follow, _add_capsule):
         each(commands)
 
 
@@ -21,8 +21,9 @@ def _add_replay(commands: Any) -> None:
         commands, "replay", _replay, "Rebuild an engine from its journal and compare every state hash on the way.",
         "ultra replay runs/20261123T093000 --fast",
     )  # fmt: skip
-    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("folder", type=Path, metavar="DIR|CAPSULE", help="a journal, or what ultra capsule made of one")
     parser.add_argument("--source", type=Path, metavar="FILE", help="the recorded file, when it has moved")
+    parser.add_argument("--strategy", metavar="SPEC", help="the strategy, when it has moved")
     parser.add_argument("--force", action="store_true", help="replay although the strategy's code has changed")
     parser.add_argument("--until", type=int, metavar="SEQ", help="only inputs below this")
     start = parser.add_mutually_exclusive_group()
@@ -31,28 +32,65 @@ def _add_replay(commands: Any) -> None:
     parser.add_argument(
         "--prove", action="store_true", help="with a snapshot: hash the source from its start all the same"
     )
+    parser.add_argument(
+        "--pdb", action="store_true", help="in the interpreter: stop in the debugger where input --until comes in"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
 
 
 def _replay(given: argparse.Namespace) -> int:
     if given.until is not None and given.until < 0:
         raise ConfigError("command line", (f"--until {given.until}: wanted 0 or more",))
-    from ..cold.replay import Replay
+    if given.pdb and given.until is None:
+        raise ConfigError("command line", ("--pdb: say with --until at which input",))
+    from ..hot import JIT
     from ..ops import session
 
+    if given.pdb and JIT:
+        from ..ops import debugger
+
+        return debugger.interpreted(given)
     show_compiling()
+    if given.folder.is_file():
+        found = _replay_capsule(given)
+    else:
+        found = session.replayed(_played(given, given.folder, given.from_snapshot, given.fast))
+    print(json.dumps(found) if given.json else session.replay_text(found))
+    return DONE if found["matches"] else NO
+
+
+def _replay_capsule(given: argparse.Namespace) -> dict[str, Any]:
+    from ..cold import capsule
+    from ..ops import session
+
+    if given.fast or given.from_snapshot or given.source:
+        raise ConfigError(
+            "command line", ("a capsule has its snapshot and its market data in it: without these options",)
+        )
+    with capsule.opened(given.folder) as (folder, snapshot, manifest):
+        played = _played(given, folder, snapshot, False)
+        capsule.compare(played, manifest, played.records)
+        return session.replayed(played)
+
+
+def _played(given: argparse.Namespace, folder: Path, snapshot: Path | None, fast: bool) -> Any:
+    from ..cold.replay import Replay
+
     replay = Replay(
-        given.folder,
+        folder,
         source_path=given.source,
         force=given.force,
         until=given.until,
-        fast=given.fast,
-        snapshot=given.from_snapshot,
+        fast=fast,
+        snapshot=snapshot,
         prove=given.prove,
+        spec=given.strategy,
     )
-    found = session.replayed(replay.play())
-    print(json.dumps(found) if given.json else session.replay_text(found))
-    return DONE if found["matches"] else NO
+    if not given.pdb:
+        return replay.play()
+    from ..ops import debugger
+
+    return debugger.stop_at(replay, given.until)
 
 
 def _add_follow(commands: Any) -> None:
@@ -96,3 +134,49 @@ def _follow(given: argparse.Namespace) -> int:
     else:
         print(session.replay_text(found))
     return DONE if found["matches"] else fail(NO, f"{given.folder}: {found['mismatch']}")
+
+
+def _add_capsule(commands: Any) -> None:
+    parser = command(
+        commands, "capsule", _capsule, "Pack what happened around a moment into one file that replays anywhere.",
+        "ultra capsule runs/20261123T093000 --around 09:45:12.5 -o halt.capsule",
+    )  # fmt: skip
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument(
+        "--around", required=True, metavar="SEQ|TIME", help="an input, or HH:MM:SS.fffffffff of the session's day"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--before", type=int, default=5000, metavar="N", help="inputs before it (default 5000)")
+    parser.add_argument("--after", type=int, default=5000, metavar="N", help="it and those behind it (default 5000)")
+    parser.add_argument("--source", type=Path, metavar="FILE", help="the recorded file, when it has moved")
+    parser.add_argument("--force", action="store_true", help="pack although the strategy's code has changed")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
+
+
+def _capsule(given: argparse.Namespace) -> int:
+    for key, least in (("before", 0), ("after", 1)):
+        if not least <= getattr(given, key) <= 10**7:
+            raise ConfigError("command line", (f"--{key} {getattr(given, key)}: wanted {least} to {10**7}",))
+    from ..cold import capsule
+
+    show_compiling()
+    found = capsule.pack(
+        given.folder,
+        given.output,
+        given.around,
+        before=given.before,
+        after=given.after,
+        source_path=given.source,
+        force=given.force,
+    )
+    if given.json:
+        print(json.dumps(found))
+    else:
+        print(
+            f"{given.output}: inputs {found['start']} to {found['stop']}, {found['bytes']:,} bytes\n"
+            f"again     ultra replay {given.output}\n"
+            f"step      ultra replay {given.output} --until {found['around']} --pdb"
+        )
+    return (
+        DONE if not found["mismatch"] else fail(NO, f"{given.folder}: {found['mismatch']}; it was packed all the same")
+    )
