@@ -1,10 +1,12 @@
 """A snapshot and what came after it are the whole: for every cut, in every form, or it says what is wrong with it."""
 
 import gzip
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import golden_day
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -150,6 +152,30 @@ def test_a_snapshot_that_does_not_hold_what_it_says_is_refused(
         path = images.write(tmp_path, wrong)
         with pytest.raises(ReplayError, match="does not give the state"):
             Replay(journals["reference"][0], snapshot=path)
+
+
+# ---- a journal and a snapshot of each version, committed
+
+
+@pytest.mark.parametrize("version", sorted(path.name for path in golden_day.FOLDER.iterdir()))
+@pytest.mark.parametrize("form", golden_day.FORMS)
+def test_what_a_version_wrote_replays_bit_for_bit(version: str, form: str) -> None:
+    """Should this fail after a change: see the beginning of `golden_day.py`."""
+    folder = golden_day.FOLDER / version
+    expected = json.loads((folder / "expected.json").read_text())[form]
+    # Another version of Python compiles the same strategy to other bytecode; the hashes say that it is the same.
+    words = ("--source", str(folder / "day.itch50"), "--force")
+    for more in ((), ("--fast",), ("--fast", "--prove")):
+        found = replayed(folder / form, *words, *more)
+        assert found.code == 0 and found.found["matches"] and found.found["skipped"] == [], found
+        assert golden_day.outcome(found.found) == expected
+        assert bool(found.found["start"]) == bool(more)
+
+
+def test_the_golden_files_are_tiny_and_name_no_machine() -> None:
+    paths = [path for path in golden_day.FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in paths) < 200_000
+    assert all(b'"source": "day.itch50"' in path.read_bytes() for path in paths if path.suffix in (".ulj", ".uls"))
 
 
 # ---- the command line
