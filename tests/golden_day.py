@@ -48,9 +48,9 @@ def make(folder: Path) -> None:
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 
-def copy(journal: Path, target: Path) -> None:
+def copy(journal: Path, target: Path, segment_bytes: int = 1 << 20) -> None:
     """The same frames, but for the place of the source."""
-    writer = Journal(target, segment_bytes=1 << 20, sync=False)
+    writer = Journal(target, segment_bytes=segment_bytes, sync=False)
     for frame in segment.read(journal):
         payload = frame.payload
         if frame.kind == segment.META:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import IMBALANCE, MAKER, assert_same, market, ran, replayed
 
-from ultra.cold import assembly
+from ultra.cold import assembly, segment
 from ultra.cold import image as images
 from ultra.cold.replay import Replay, ReplayError
 from ultra.hot import JIT
@@ -210,6 +210,26 @@ def damage(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-40] ^= 4
     path.write_bytes(data)
+
+
+def test_what_lies_before_a_snapshot_is_read_only_to_prove_it(
+    journals: dict[str, tuple[Path, dict[str, Any]]], tmp_path: Path
+) -> None:
+    whole, run = journals["full"]
+    folder = tmp_path / "journal"
+    golden_day.copy(whole, folder, 4096)  # as many segments as it has frames
+    paths = segment.segments(folder)
+    assert len(paths) > 3
+    replay = started(folder)
+    replay.advance(run["records"] * 3 // 4)
+    images.write(folder, replay.image())
+    assert_same(run, replayed(folder, "--fast"))
+    for path, behind in ((paths[1], False), (paths[-2], True)):
+        good = path.read_bytes()
+        path.write_bytes(good[:200] + bytes([good[200] ^ 1]) + good[201:])
+        assert replayed(folder).code == replayed(folder, "--fast", "--prove").code == 4
+        assert replayed(folder, "--fast").code == (4 if behind else 0)
+        path.write_bytes(good)
 
 
 def test_until_ends_a_replay_there(journals: dict[str, tuple[Path, dict[str, Any]]]) -> None:

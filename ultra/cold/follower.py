@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from . import image as images
 from .replay import Replay, Replayed, ReplayError
-from .tail import Tail
+from .tail import Tail, since
 
 IDLE_S: Final = 0.02
 QUIET_S: Final = 2.0  # so long without a frame, and it is looked whether the next one is damaged
@@ -76,6 +76,8 @@ class Follower:
             self._leave_core(replay.core)
             for why in replay.result.skipped:
                 self._tell(f"passed over: {why}")
+            self._tail.close()
+            self._tail = since(self._folder, replay.next)
             replay.begin(self._arrivals)
             self._follow(replay)
         self._tail.close()

@@ -6,11 +6,12 @@ must the hash of the source file. A run that was killed has no END: it is rebuil
 knows of.
 """
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from ..hot import ring as rings
 from ..wire import CHECKPOINT, END, NONE, RECORD, SOURCE
 from . import assembly, segment, source
 from . import image as images
+from .tail import Tail, since
+
+NEVER: Final = 1 << 62
 
 
 class ReplayError(Exception):
@@ -45,16 +49,22 @@ class Replayed:
     mismatch: str = ""
 
 
-def _survey(folder: Path) -> tuple[dict[str, object], int]:
-    """What the journal says about its run, and the sequence up to which all inputs are known."""
+def _survey(folder: Path, whole: bool) -> tuple[dict[str, object], int]:
+    """What the journal says about its run, and the sequence up to which all inputs are known: by its first frame and
+    its last, and by all between if `whole`."""
     meta, through = None, 0
-    for frame in segment.read(folder):
+    for frame in segment.read(folder) if whole else _outermost(folder):
         if frame.kind == segment.META and meta is None:
             meta = frame.meta()
         through = max(through, frame.through)
     if meta is None:
         raise ReplayError(f"{folder}: the journal does not say what run it is of (no META frame)")
     return meta, through
+
+
+def _outermost(folder: Path) -> Iterator[segment.Frame]:
+    yield from itertools.islice(Tail(folder).rest(), 1)
+    yield from since(folder, NEVER).rest()
 
 
 def _machine(config: configs.Config, loaded: strategy.Loaded) -> assembly.Machine:
@@ -80,7 +90,8 @@ class Replay:
         at which; `prove` then hashes the source from its start all the same. `source_path` and `spec` say where source
         and strategy are, when they have moved. ReplayError when it can't be done here."""
         self._folder = folder
-        self.meta, self._through = _survey(folder)
+        self._prove, self._unhashed = prove, False
+        self.meta, self._through = _survey(folder, prove or not (fast or snapshot))
         self._through = self._through if until is None else min(until, self._through)
         config = configs.parse(str(self.meta["config"]), f"{folder}: journaled configuration")
         loaded = strategy.load(spec or str(self.meta["strategy"]))
@@ -98,7 +109,6 @@ class Replay:
             raise ReplayError(f"{self._skipped[0]}; --fast takes the newest that is good")
         self._machine, self._place = found or (_machine(config, loaded), 0)
         self._run = self._machine.run
-        self._prove, self._unhashed = prove, False
         self._hashes: dict[int, str] = {}
         self._blocks: Iterator[source.Block] = iter(())
         self._records: Iterator[Any] = iter(())
@@ -174,6 +184,11 @@ class Replay:
         return self._machine
 
     @property
+    def through(self) -> int:
+        """Where it is to end."""
+        return self._through
+
+    @property
     def midnight_ns(self) -> int:
         """Where the session's day begins, in ns since the epoch; 0 when the run had no date."""
         return assembly.midnight_ns(self._machine.config.feed.date)
@@ -190,7 +205,8 @@ class Replay:
 
     def journaled(self) -> Iterator[Any]:
         """All records of the journal that the engine has not had, as `begin` wants them."""
-        for frame in segment.read(self._folder):
+        partly = self.result.start > 0 and not self._prove
+        for frame in since(self._folder, self.result.start).rest() if partly else segment.read(self._folder):
             records = self.wanted(frame)
             if len(records):
                 yield records
@@ -200,6 +216,8 @@ class Replay:
         if frame.kind != segment.RECORDS or frame.through <= self.result.start:
             return ()
         records = np.frombuffer(frame.payload, RECORD)
+        if frame.first >= self.result.start:
+            return records
         return records[np.searchsorted(records["sequence"], self.result.start) :]
 
     def _refill(self, records: Iterator[Any]) -> None:

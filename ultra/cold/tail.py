@@ -8,18 +8,32 @@ Known bad case: damage in the last frames looks like a writer that pauses, for a
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import segment
 
 
-class Tail:
-    """One journal, from its start."""
+def since(folder: Path, sequence: int) -> "Tail":
+    """From the segment on that every record from `sequence` on lies in, or behind: what is before it is not read."""
+    number = 0
+    for index, path in enumerate(segment.segments(folder)):
+        with path.open("rb") as file:
+            head = file.read(segment.HEADER_BYTES)
+        begun = len(head) == segment.HEADER_BYTES and any(head) and segment._first_index(path) >= 0
+        if begun and int(segment.SEGMENT.unpack(head)[3]) <= sequence:
+            number = index
+    return Tail(folder, number)
 
-    def __init__(self, folder: Path) -> None:
+
+class Tail:
+    """One journal, from one of its segments on."""
+
+    def __init__(self, folder: Path, number: int = 0) -> None:
         self._folder = folder
         self._file = -1
-        self._number = self._frames = self._at = 0
+        self._number, self._at = number, 0
+        self._frames = max(0, segment._first_index(segment.segment_path(folder, number))) if number else 0
 
     def poll(self) -> segment.Frame | None:
         """The next frame, None when there is none for now. JournalError when it is damaged."""
@@ -52,11 +66,23 @@ class Tail:
         if self._file >= 0:
             os.fdatasync(self._file)
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Let the file go."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def rest(self) -> Iterator[segment.Frame]:
+        """What there is for now, and no more. JournalError when it ends in damage."""
+        try:
+            while (found := self.poll()) is not None:
+                yield found
+            self.check()
+        finally:
+            self.close()
 
     def _open(self) -> bool:
         path = segment.segment_path(self._folder, self._number)
