@@ -36,6 +36,10 @@ REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
 REINDEX = "test_reindex.py::test_tables_made_again_are_those_of_the_book"
 WRONG_ROW = "test_reindex.py::test_a_row_that_can_not_be_right_is_counted"
+CUT = "test_image.py::test_for_any_cut_a_snapshot_and_its_tail_are_the_whole"
+BETWEEN_PARTS = "test_image.py::test_no_flipped_bit_between_its_parts_passes"
+INPUTS = "test_capsule.py::test_inputs_are_those_of_a_journal_that_has_them_all"
+TAIL = "test_follow.py::test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 MUTANTS = (
@@ -60,6 +64,13 @@ MUTANTS = (
     Mutant("reindex", "if gone[slot] == 0:", "if gone[slot] >= 0:", REINDEX),
     Mutant("reindex", "leaves + book.ladder.inner.cells[pools.FRESH])", "leaves + 1)", REINDEX),
     Mutant("reindex", " or gone[slot] != 0:", ":", WRONG_ROW),
+    # A snapshot without what was decoded and not taken, or without who a locate is; a byte that nothing covers.
+    Mutant("cold/image", "    run.feed.cells[rings.CURSOR] = len(feed.rows)\n", "", CUT),
+    Mutant("cold/image", '"locates": decoder.locates, ', "", CUT),
+    Mutant("cold/image", " or any(padding)", "", BETWEEN_PARTS),
+    # An input under the number of another; a frame whose place nobody could find.
+    Mutant("cold/inputs", "= min(len(market), first - at, until - at)", "= min(len(market), until - at)", INPUTS),
+    Mutant("cold/tail", "return dataclasses.replace(found, offset=self._at)", "return found", TAIL),
     # A stale gate is believed; a batch is published as one record.
     Mutant("ring", "if free < wanted:\n        cells[GATE", "if free < 0:\n        cells[GATE", RING),
     Mutant("ring", "ring.cells[CURSOR] + count)", "ring.cells[CURSOR] + 1)", RING),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import MAKER, assert_same, command, environment, journaled, market, ran, replayed, ultra, until
@@ -272,3 +273,15 @@ def test_a_follower_killed_in_the_middle_is_followed_by_another(
     assert_same(whole[1], last)
     assert last.found["start"] > 0 and last.found["skipped"] == []
     assert list(journal.glob(".*")) == []
+
+
+@pytest.mark.slow
+def test_a_recorded_hour_goes_on_from_any_of_its_snapshots(tmp_path: Path) -> None:
+    source = recorded.data("itch", "derived_AAPL_20120621_0930_1030.itch50.gz")
+    folder = tmp_path / "journal"
+    run = ran(source, folder, MAKER, engine__order_live_max=1 << 16, engine__level_page_max=1 << 14)
+    assert follow(folder, "--every", "30000", "--keep", "9").found["state_hash"] == run["state_hash"]
+    paths = images.snapshots(folder, 10**9)
+    assert len(paths) >= 3
+    for path in paths:
+        assert_same(run, replayed(folder, "--from-snapshot", str(path)))

@@ -180,11 +180,9 @@ def _input_of(folder: Path, around: str, source_path: Path | None, force: bool) 
     whole = (hours * 60 + minutes) * 60 + seconds
     replay = Inputs(folder, source_path=source_path, force=force)
     ts = replay.midnight_ns + whole * 10**9 + int((parts[4] or "0").ljust(9, "0"))
-    for path in images.snapshots(folder, 10**16):
-        with contextlib.suppress(images.ImageError):
-            if images.read(path).ts_event < ts:
-                replay = Inputs(folder, source_path=source_path, force=force, snapshot=path)
-                break
+    earlier = _before(folder, ts)
+    if earlier is not None:
+        replay = Inputs(folder, source_path=source_path, force=force, snapshot=earlier)
     replay.begin(replay.journaled())
     for records in replay.rest(_end_of(folder)):
         late = np.flatnonzero(records["ts_event"] >= ts)
@@ -194,4 +192,19 @@ def _input_of(folder: Path, around: str, source_path: Path | None, force: bool) 
 
 
 def _end_of(folder: Path) -> int:
-    return max(frame.through for frame in segment.read(folder))
+    through = 0
+    for frame in segment.read(folder):
+        through = max(through, frame.through)
+    return through
+
+
+def _before(folder: Path, ts: int) -> Path | None:
+    """The newest good snapshot that was taken before this time."""
+    for path in images.snapshots(folder, 10**16):
+        try:
+            early = images.read(path).ts_event < ts
+        except images.ImageError:
+            early = False
+        if early:
+            return path
+    return None

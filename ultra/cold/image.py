@@ -244,7 +244,8 @@ def write(folder: Path, image: Image) -> Path:
             for blob in packed(image):
                 view = memoryview(blob)
                 while len(view):
-                    view = view[os.write(file, view) :]
+                    written = os.write(file, view)  # on a line of its own: in a slice, mypyc calls it twice
+                    view = view[written:]
             os.fdatasync(file)
         finally:
             os.close(file)
