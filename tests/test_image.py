@@ -180,9 +180,9 @@ def test_what_a_version_wrote_replays_bit_for_bit(version: str, form: str) -> No
     words = ("--source", str(folder / "day.itch50"), "--force")
     for more in ((), ("--fast",), ("--fast", "--prove")):
         found = replayed(folder / form, *words, *more)
-        assert found.code == 0 and found.found["matches"] and found.found["skipped"] == [], found
+        assert found.code == 0 and found.found["matches"] and not found.found.get("skipped"), found
         assert golden_day.outcome(found.found) == expected
-        assert bool(found.found["start"]) == bool(more)
+        assert bool(found.found.get("start")) == bool(more)
 
 
 def test_the_golden_files_are_tiny_and_name_no_machine() -> None:

@@ -54,7 +54,10 @@ def _replay(given: argparse.Namespace) -> int:
     if given.folder.is_file():
         found = _replay_capsule(given)
     else:
-        found = session.replayed(_played(given, given.folder, given.from_snapshot, given.fast))
+        found = session.replayed(
+            _played(given, given.folder, given.from_snapshot, given.fast),
+            snapshots=given.fast or given.from_snapshot is not None,
+        )
     print(json.dumps(found) if given.json else session.replay_text(found))
     return DONE if found["matches"] else NO
 
@@ -70,7 +73,7 @@ def _replay_capsule(given: argparse.Namespace) -> dict[str, Any]:
     with capsule.opened(given.folder) as (folder, snapshot, manifest):
         played = _played(given, folder, snapshot, False)
         capsule.compare(played, manifest, played.records)
-        return session.replayed(played)
+        return session.replayed(played, snapshots=True)
 
 
 def _played(given: argparse.Namespace, folder: Path, snapshot: Path | None, fast: bool) -> Any:
@@ -128,7 +131,7 @@ def _follow(given: argparse.Namespace) -> int:
         force=given.force,
         told=None if given.json else lambda text: print(f"ultra: {text}", file=sys.stderr, flush=True),
     )
-    found = session.replayed(follower.play()) | {"snapshots": follower.taken}
+    found = session.replayed(follower.play(), snapshots=True) | {"snapshots": follower.taken}
     if given.json:
         print(json.dumps(found))
     else:

@@ -98,9 +98,10 @@ def write_report(path: Path, ran: Ran) -> None:
     )
 
 
-def replayed(found: replays.Replayed) -> dict[str, Any]:
-    """The JSON of `ultra replay`."""
+def replayed(found: replays.Replayed, *, snapshots: bool = False) -> dict[str, Any]:
+    """The JSON of `ultra replay`; if `snapshots` might have been used, with what came of that."""
     engine = found.machine.run.engine
+    about: dict[str, Any] = {"start": found.start, "skipped": found.skipped, "unproven": found.unproven}
     return {
         "records": found.records,
         "state_hash": found.state_hash,
@@ -112,9 +113,7 @@ def replayed(found: replays.Replayed) -> dict[str, Any]:
         "checkpoints": found.checkpoints,
         "complete": found.complete,
         "mismatch": found.mismatch,
-        "start": found.start,
-        "skipped": found.skipped,
-        "unproven": found.unproven,
+        **(about if snapshots else {}),
     }
 
 
@@ -123,10 +122,10 @@ def replay_text(found: dict[str, Any]) -> str:
     verdict = "the same engine" if found["matches"] else f"NOT the same: {found['mismatch']}"
     if not found["complete"]:
         verdict += "; not the end of a run in good order, but the last input asked for or known"
-    lines = [f"passed over: {why}" for why in found["skipped"]]
-    if found["start"]:
+    lines = [f"passed over: {why}" for why in found.get("skipped", ())]
+    if found.get("start"):
         lines.append(f"{found['start']:,} inputs out of a snapshot")
-    if found["unproven"]:
+    if found.get("unproven"):
         lines.append(f"not proven: {found['unproven']}")
     return "\n".join([
         *lines,
