@@ -1,7 +1,9 @@
 """A snapshot and what came after it are the whole: for every cut, in every form, or it says what is wrong with it."""
 
+import errno
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -149,8 +151,26 @@ def test_a_snapshot_of_another_layout_or_version_is_refused_and_says_so(
         path = images.write(tmp_path, image._replace(parts=parts))
         with pytest.raises(ReplayError, match=f"another layout .{said}."):
             Replay(journals["reference"][0], snapshot=path)
+    head = bytearray(taken.read_bytes()[: images.HEADER_BYTES - 4])
+    head[8] += 1
+    newer = bytes(head) + segment.crc32c(head).to_bytes(4, "little") + taken.read_bytes()[images.HEADER_BYTES :]
+    with pytest.raises(images.ImageError, match=f"format {images.VERSION + 1}; this version reads {images.VERSION}"):
+        images.unpacked(newer, taken)
     with pytest.raises(ReplayError, match="of another run"):
         Replay(journals["full"][0], snapshot=taken)
+
+
+def test_a_disk_that_fails_leaves_no_half_one_and_says_so(
+    taken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    image = images.read(taken)
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(images.ImageError, match=r"can't be written \(No space left"):
+        images.write(tmp_path, image)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_snapshot_that_does_not_hold_what_it_says_is_refused(

@@ -41,6 +41,7 @@ def _code_of(error: Exception) -> int:
         "StrategyError": USAGE, "RunError": USAGE, "SourceError": DAMAGED, "JournalError": JOURNAL,
         "ReplayError": JOURNAL, "HostError": LOST, "NativeMissingError": USAGE, "SharedError": USAGE,
         "NoRoomError": USAGE, "BenchError": NO, "CapsuleError": JOURNAL,
+        "ImageError": JOURNAL,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE

@@ -27,7 +27,8 @@ from . import assembly, segment
 from . import image as images
 from .inputs import Inputs
 from .journal import Journal
-from .replay import Replay, Replayed
+from .replay import NEVER, Replay, Replayed
+from .tail import since
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -142,6 +143,8 @@ def _zip(target: Path, inner: Path, manifest: dict[str, Any]) -> None:
             for path in sorted(inner.iterdir()):
                 archive.write(path, path.name)
         os.rename(hidden, target)
+    except OSError as error:
+        raise CapsuleError(f"{target} can't be written ({error.strerror})") from error
     finally:
         hidden.unlink(missing_ok=True)
 
@@ -192,8 +195,9 @@ def _input_of(folder: Path, around: str, source_path: Path | None, force: bool) 
 
 
 def _end_of(folder: Path) -> int:
+    """Every input below this is known, as the journal's last frames say."""
     through = 0
-    for frame in segment.read(folder):
+    for frame in since(folder, NEVER).rest():
         through = max(through, frame.through)
     return through
 

@@ -235,9 +235,19 @@ def packed(image: Image) -> list[Any]:
 
 
 def write(folder: Path, image: Image) -> Path:
-    """Write a snapshot into a folder. Under its name there is a whole one, or none, whatever happens on the way."""
+    """Write a snapshot into a folder. Under its name there is a whole one, or none, whatever happens on the way.
+
+    ImageError when there is no room, or the disk fails."""
     path = path_of(folder, image.sequence)
-    hidden = folder / f".{path.name}.{os.getpid()}"
+    try:
+        _write(path, image)
+    except OSError as error:
+        raise ImageError(f"{path} can't be written ({error.strerror}); the older ones are as they were") from error
+    return path
+
+
+def _write(path: Path, image: Image) -> None:
+    hidden = path.with_name(f".{path.name}.{os.getpid()}")
     file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         try:
@@ -254,8 +264,7 @@ def write(folder: Path, image: Image) -> Path:
         with contextlib.suppress(OSError):
             os.unlink(hidden)
         raise
-    segment.sync_folder(folder)
-    return path
+    segment.sync_folder(path.parent)
 
 
 def sweep(folder: Path) -> None:
