@@ -1,5 +1,6 @@
 """The tests are tested: each planted bug of `mutants.py` must turn its test red, and without it the test is green."""
 
+import ast
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import mutants
 import pytest
 from mutants import MUTANTS, Mutant
 
@@ -31,7 +33,7 @@ def run(tree: Path, profile: str, *tests: str) -> str:
     options = ("-q", "-x", "--tb=short", "-p", "no:cacheprovider", f"--hypothesis-profile={profile}")
     command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
     variables = {"NUMBA_DISABLE_JIT": "1", "ULTRA_PURE": "1", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=tree, env=os.environ | variables, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tree, env=os.environ | variables, capture_output=True, text=True, timeout=120)
     return done.stdout + done.stderr
 
 
@@ -55,7 +57,7 @@ def fates(
     chosen = [item.callspec.params.get("mutant") for item in request.session.items if hasattr(item, "callspec")]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         yield {
-            mutant: pool.submit(fate, tmp_path_factory.mktemp(mutant.file.replace("/", "-")), mutant)
+            mutant: pool.submit(fate, tmp_path_factory.mktemp(Path(mutant.file).name), mutant)
             for mutant in MUTANTS
             if mutant in chosen
         }
@@ -72,3 +74,9 @@ def test_a_mutant_is_caught(fates: dict[Mutant, Future[str]], mutant: Mutant) ->
 def test_every_test_named_here_is_green_without_a_mutant(tmp_path: Path) -> None:
     said = run(copy_tree(tmp_path), "plain", *sorted({mutant.test for mutant in MUTANTS}))
     assert re.search(r"^\d+ passed in ", said, re.MULTILINE), said[-2000:]
+
+
+def test_no_name_of_a_test_is_given_twice() -> None:
+    named = [target.id for node in ast.parse(Path(mutants.__file__).read_text()).body if isinstance(node, ast.Assign)
+             for target in node.targets if isinstance(target, ast.Name)]  # fmt: skip
+    assert len(named) == len(set(named)), "the second would stand for both"
