@@ -73,6 +73,7 @@ CUT = "test_image.py::test_for_any_cut_a_snapshot_and_its_tail_are_the_whole"
 BETWEEN_PARTS = "test_image.py::test_no_flipped_bit_between_its_parts_passes"
 INPUTS = "test_capsule.py::test_inputs_are_those_of_a_journal_that_has_them_all"
 TAIL = "test_follow.py::test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole"
+FULLY = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[full]"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 WHOLE = "test_ouch.py::test_an_appendage_is_tiled_by_its_tags"
 PACKET = "test_ouch.py::test_a_packet_is_whole_or_not_or_hostile"
@@ -270,9 +271,26 @@ MUTANTS = (
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
     Mutant("apart", "run.venue.link, run.feed.cells[rings.GATE]", "run.venue.link, run.feed.cells[0]", LOCKSTEP),
     Mutant("apart", "count = min(waiting, cells[SKIP])", "count = waiting", REBORN),
-    # An engine comes back, and a request is not sent, or a reply is seen twice.
+    # An engine comes back, and a request is not sent, or a reply is seen twice; the venue or the fan is ahead of it; a
+    # question is asked again, or is not asked; a timer fires twice; the mirror stays behind.
     Mutant("comeback", "for number in range(published, cursor):", "for number in range(cursor, cursor):", WINDOWS),
     Mutant("comeback", "store_release(rings.GATE, found.replies)", "store_release(rings.GATE, gate)", WINDOWS),
+    Mutant(
+        "apart",
+        "    store_release(link, LINK_ASK, number)",
+        "    store_release(link, LINK_DONE, at)\n    store_release(link, LINK_ASK, number)",
+        WINDOWS,
+    ),
+    Mutant("inline", "processed(run)  # before `decode`", "pass  # before `decode`", WINDOWS),
+    Mutant("comeback", "asked[:2] < last[:2] or (", "(", WINDOWS),
+    Mutant("comeback", "(asked == last and self._published_more())", "False", WINDOWS),
+    Mutant("comeback", "return past and not self._published_more()", "return past", WINDOWS),
+    Mutant("comeback", "            return last.taken\n", "            pass\n", WINDOWS),
+    Mutant("comeback", "or (observed and last.next == following and not last.due)", "or False", FULLY),
+    Mutant("comeback", "self._go_on(self._unobserved(found))", "self._go_on(None)", FULLY),
+    Mutant("comeback", "row = 2 * (number & 1)", "row = 2 - 2 * (number & 1)", FULLY),
+    Mutant("comeback", "        self._set_timer(run, found)\n", "", FULLY),
+    Mutant("comeback", "(ring).store_release(rings.CURSOR, cursor)", "(ring).store_release(rings.CURSOR, 0)", WINDOWS),
     Mutant("inline", "if cause >= load_acquire(", "if cause > load_acquire(", GATED),
     Mutant("inline", "return run.cells[MIRRORED] == 0 or", "return run.cells[MIRRORED] >= 0 or", GATED),
     Mutant(

@@ -33,7 +33,7 @@ FORMS = {
 STEP_NS = st.integers(5_000_000, 50_000_000) if JIT else st.integers(200_000, 6_000_000)
 # Who stores what: the places between which the head of `cold/comeback.py` tells what is then true.
 WINDOWS = {
-    "keep journal", "done replies", "decide requests", "processed journal", "take fan", "take link",
+    "keep journal", "done replies", "leave requests", "processed journal", "take fan", "take link",
     "advance link", "observe link",
 }  # fmt: skip
 

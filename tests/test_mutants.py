@@ -33,7 +33,7 @@ def run(tree: Path, profile: str, *tests: str) -> str:
     options = ("-q", "-x", "--tb=short", "-p", "no:cacheprovider", f"--hypothesis-profile={profile}")
     command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
     variables = {"NUMBA_DISABLE_JIT": "1", "ULTRA_PURE": "1", "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=tree, env=os.environ | variables, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tree, env=os.environ | variables, capture_output=True, text=True, timeout=300)
     return done.stdout + done.stderr
 
 

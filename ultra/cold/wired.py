@@ -30,7 +30,8 @@ from ..hot.outbox import REQUESTS_MAX
 from ..venues import mold_receiver as receivers
 from ..venues import mold_window as windows
 from ..venues import order_session as sessions
-from ..wire import CLOSED, FEED_STATE, HALT, LIVE, NONE, OPEN, SESSION_STATE, SYNCING, TIMER
+from ..venues.matching_tape import REASONS
+from ..wire import CLOSED, HALT, LIVE, NONE, OPEN, TIMER
 from . import assembly, multicast
 from .drive import NOTHING, Drive, Outcome, RunError, check_core, described, quiet, taps_of
 from .gateway import Gateway, Login, compile_doors
@@ -96,14 +97,11 @@ class Wired:
         drive, outcome = self._drive, self.outcome
         try:
             clock.set_wall(self._wire.wall, self._ns_per_tick)
-            assembly.compile_loop(drive.machine)
+            self._compile()
             wired.define_now(self._run, 0)
             compile_doors()
             with quiet(self._config.engine.core), drained_by_sigterm(self._stop):
                 drive.begin(self._about)
-                now = self._now()
-                assembly.command(self._run, kind=FEED_STATE, ts_event=now, ts_recv=now, aux=SYNCING)
-                assembly.command(self._run, kind=SESSION_STATE, ts_event=now, ts_recv=now, aux=CLOSED)
                 self._begun = time.perf_counter()
                 outcome.startup_s = self._begun - self._started
                 while not self._stopping:
@@ -118,6 +116,14 @@ class Wired:
         drive.close()
         outcome.venue = self._report()
         return outcome
+
+    def _compile(self) -> None:
+        """With the feed's sockets out of reach: the first inputs are then that the feed is not whole and the session is
+        closed, and limits come before the market."""
+        fds = self._wire.feed.fds.copy()
+        self._wire.feed.fds[:] = NONE
+        assembly.compile_loop(self._drive.machine)
+        self._wire.feed.fds[:] = fds
 
     def _stop(self) -> None:
         self._stopping = self.outcome.drained = True
@@ -135,7 +141,8 @@ class Wired:
             self._gateway.tend(now)
             if self._gateway.ended and not self._stopping:
                 self._lost()
-        self._fire(now)
+        if int(drive.run.cells[inline.STOPPED_FOR]) == inline.NEED_BYTES:  # nothing may wait when a state is hashed
+            self._fire(now)
         self._alarm()
         self._show()
         taken = int(drive.run.cells[inline.NEXT])
@@ -311,7 +318,7 @@ def lines_of(config: Config) -> list[multicast.Line | None]:
 def session_of(config: Config) -> sessions.Session:
     """The session's state, before any connection."""
     link, sizes = config.link, config.engine
-    return sessions.create(
+    session = sessions.create(
         sizes.instrument_max,
         sizes.own_order_max + REQUESTS_MAX,
         rate=link.order_rate_max_per_s,
@@ -319,3 +326,5 @@ def session_of(config: Config) -> sessions.Session:
         ts_base=assembly.midnight_ns(config.feed.date),
         silence_ns=link.session_silence_ms * 1_000_000,
     )
+    sessions.explain(session, REASONS)
+    return session
