@@ -50,6 +50,21 @@ WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_do
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
+WHOLE = "test_ouch.py::test_an_appendage_is_tiled_by_its_tags"
+PACKET = "test_ouch.py::test_a_packet_is_whole_or_not_or_hostile"
+SECOND = "test_throttle.py::test_a_second_holds_exactly_the_limit"
+AGREED = "test_order_session.py::test_after_any_losses_both_sides_know_the_same"
+STALE = "test_order_session.py::test_an_answer_to_a_question_of_a_lost_link_proves_nothing"
+ARRIVED = "test_order_session.py::test_an_order_that_the_venue_has_not_answered_yet_is_not_refused"
+LOST = "test_order_session.py::test_a_cancel_that_was_lost_is_asked_again"
+SKIPPED = "test_order_session.py::test_a_number_whose_place_is_held_is_skipped"
+CANCELS = "test_order_session.py::test_orders_above_the_rate_are_refused_and_cancels_still_leave"
+BELIEF = "test_order_desk.py::test_clients_believe_what_the_engine_knows"
+TWICE = "test_order_desk.py::test_a_number_that_does_not_increase_is_ignored"
+ALONG = "test_order_desk.py::test_a_lost_link_takes_the_orders_along_unless_they_are_kept"
+HEIRS = "test_order_desk.py::test_an_order_that_ends_takes_its_replacement_with_it"
+INHERITS = "test_order_desk.py::test_a_replacement_inherits_what_was_executed"
+REPLAY = "test_order_desk.py::test_a_client_that_comes_back_gets_what_it_asks_for"
 
 # The matching engine: against its twin, or the case of the rule that is broken.
 MATCHING = "test_matching.py::test_the_engine_and_its_twin_say_the_same"
@@ -218,4 +233,28 @@ MUTANTS = (
         "        if kind == _E:\n            _adopt",
         WHOLE_DAY,
     ),
+    # A message whose appendage ends too soon, an empty packet; one message too many in a second.
+    Mutant("layout", "return WHOLE if place == end else BAD_APPENDAGE", "return WHOLE", WHOLE),
+    Mutant("soupbin", "if length == 0 or length", "if length", PACKET),
+    Mutant("throttle", "& mask] >= WINDOW_NS", "& mask] >= WINDOW_NS - 1", SECOND),
+    # A message is heard twice; an old answer is believed; what arrived is said not to have; lots off are forgotten.
+    Mutant("order_replies", "            cells[sessions.SEQUENCE] += 1\n", "", AGREED),
+    Mutant(
+        "order_replies", "cells[sessions.NEEDED] = cells[sessions.QUESTIONS] + 1", "cells[sessions.NEEDED] = 1", STALE
+    ),
+    Mutant("order_replies", "row.ref >= cells[sessions.SETTLE_REF]", "row.ref >= 0", ARRIVED),
+    Mutant("order_replies", "row.open + row.cut, NONE)", "row.open, NONE)", AGREED),
+    # Two orders in one place; a cancel lost with its link; orders that leave nothing to cancels.
+    Mutant("order_session", "while session.rows[ref & mask].state != FREE:", "while ref < 0:", SKIPPED),
+    Mutant("order_session", "row.cancel == ASKED_FOR:", "row.cancel == 9:", LOST),
+    Mutant("order_session", "cells[RATE] - cells[RESERVE], now)", "cells[RATE], now)", CANCELS),
+    # A number is taken twice; orders outlive their link; a replacement its order; a replay begins one too late.
+    Mutant("order_entry", "if ref < account.next_ref:", "if ref < 0:", TWICE),
+    Mutant("order_desk", "if account.keeps == 0 and", "if account.keeps == 1 and", ALONG),
+    Mutant("order_desk", "while number < wanted:", "while number <= wanted:", REPLAY),
+    Mutant("order_reports", "    while heir != NONE:\n", "    while heir > 99:\n", HEIRS),
+    Mutant(
+        "order_reports", "desk.rows[row.heir].executed += record.qty", "desk.rows[row.heir].executed += 0", INHERITS
+    ),
+    Mutant("order_reports", "    row.open -= lots\n", "", BELIEF),
 )

@@ -162,6 +162,7 @@ class Venue:
         self.told: list[bytes] = []
         self.rest, self.sent, self.matches, self.position, self.duplicates = b"", 0, 0, 0, 0
         self.side: dict[int, int] = {}
+        self.late: list[tuple[int, dict[str, Any]]] = []  # received, and not answered yet
         self.plan: list[str] = []  # what is done with orders to come; then they are accepted
 
     def link(self) -> None:
@@ -199,6 +200,9 @@ class Venue:
 
     def enter(self, ref: int, message: dict[str, Any]) -> None:
         plan = self.plan.pop(0) if self.plan else "accept"
+        if plan == "late":
+            self.late.append((ref, message))
+            return
         qty = message["qty"]
         self.deeds[ref], self.side[ref] = [], 1 if message["side"] == "B" else -1
         if plan == "reject":
@@ -215,6 +219,12 @@ class Venue:
             self.deeds[ref].append(Deed("accepted", qty))
         if plan == "dead":
             self.deeds[ref].append(Deed("cancelled", self.open.pop(ref)))
+
+    def wake(self) -> None:
+        """Answer what was received and not answered yet."""
+        late, self.late = self.late, []
+        for ref, message in late:
+            self.enter(ref, message)
 
     def fill(self, ref: int, lots: int) -> None:
         """Trade some lots of an open order."""

@@ -89,6 +89,17 @@ def test_what_is_called_whole_is_exactly_what_can_be_described(
         assert fault == layouts.WHOLE
 
 
+@pytest.mark.parametrize(
+    ("tail", "fault"),
+    [("", 0), ("050241424344", 0), ("0203010110", 0), ("0203010210", 3), ("05024142", 3), ("00", 3), ("ff", 3)],
+)
+def test_an_appendage_is_tiled_by_its_tags(tail: str, fault: int) -> None:
+    raw = bytes.fromhex(tail)
+    body = b"D" + bytes(8) + struct.pack(">H", len(raw)) + raw
+    assert whole(ouch.IN, array(body), 0, len(body)) == fault
+    assert whole(ouch.IN, array(body + b"\0"), 0, len(body) + 1) != layouts.WHOLE
+
+
 def test_a_tag_is_found_only_with_its_own_width() -> None:
     message = {"type": "O", "ref": 1, "side": "B", "qty": 5, "symbol": "A", "price": 1, "tif": "0", "display": "Y"}
     message |= {

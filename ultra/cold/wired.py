@@ -30,6 +30,7 @@ from ..hot.outbox import REQUESTS_MAX
 from ..venues import mold_receiver as receivers
 from ..venues import mold_window as windows
 from ..venues import order_session as sessions
+from ..venues.matching_tape import REASONS
 from ..wire import CLOSED, FEED_STATE, HALT, LIVE, NONE, OPEN, SESSION_STATE, SYNCING, TIMER
 from . import assembly, multicast
 from .drive import NOTHING, Drive, Outcome, RunError, check_core, described, quiet, taps_of
@@ -311,7 +312,7 @@ def lines_of(config: Config) -> list[multicast.Line | None]:
 def session_of(config: Config) -> sessions.Session:
     """The session's state, before any connection."""
     link, sizes = config.link, config.engine
-    return sessions.create(
+    session = sessions.create(
         sizes.instrument_max,
         sizes.own_order_max + REQUESTS_MAX,
         rate=link.order_rate_max_per_s,
@@ -319,3 +320,5 @@ def session_of(config: Config) -> sessions.Session:
         ts_base=assembly.midnight_ns(config.feed.date),
         silence_ns=link.session_silence_ms * 1_000_000,
     )
+    sessions.explain(session, REASONS)
+    return session

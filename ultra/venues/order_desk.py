@@ -22,7 +22,7 @@ from ..hot.atomics import Cells
 from ..hot.bits import load_u16, store_u16
 from ..wire import MASS_CANCEL, NONE, symbol_to_int
 from . import throttle as throttles
-from .order_session import TERMS
+from .order_session import SCALE_MAX, TERMS
 
 ACCOUNT = np.dtype(
     [
@@ -134,7 +134,7 @@ _put = door(tables.put)
 
 def list_instrument(desk: Desk, index: int, symbol: str, *, price_scale: int = 1, lot: int = 1) -> None:
     """Say what instrument `index` is called, how many 1/10000 its tick is, and how many shares its lot."""
-    assert price_scale > 0 and lot > 0, (price_scale, lot)
+    assert 0 < price_scale <= SCALE_MAX and 0 < lot <= SCALE_MAX, (price_scale, lot)
     desk.terms[index] = (symbol_to_int(symbol), price_scale, lot, 0)
     _put(desk.symbols, symbol_to_int(symbol), index)
 

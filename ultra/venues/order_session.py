@@ -8,6 +8,7 @@ Always: ref numbers written are strictly increasing over all links, and a row is
 Known bad case: an earlier run of this account that replaced orders: only orders that were accepted as new are adopted.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,7 +25,10 @@ from ..hot.risk import (
     NO_SESSION,
     RATE_LIMIT,
     UNKNOWN_ORDER,
+    VENUE_FULL,
     VENUE_REFUSED,
+    VENUE_UNKNOWN_ORDER,
+    WOULD_TRADE,
 )  # fmt: skip
 from ..wire import ASK, BID, CLOSED, IMMEDIATE, OPEN, POST_ONLY, RECONCILING, symbol_to_int
 from . import link as links
@@ -66,9 +70,15 @@ COUNTERS: Final = (
  UNEXPECTED, BAD_MESSAGES, INEXACT_PRICES, PARTIAL_CUTS, NEVER_ARRIVED, LINKS, BROKEN_TRADES, SYSTEM_EVENTS,
  IGNORED_MESSAGES, HEARTBEATS, ADOPTED) = range(20)  # fmt: skip
 
+# Our reason for what a venue calls its own; anything else is VENUE_REFUSED.
+MEANINGS: Final = {
+    "would_trade": WOULD_TRADE, "orders_full": VENUE_FULL, "ids_full": VENUE_FULL, "levels_full": VENUE_FULL,
+    "unknown_order": VENUE_UNKNOWN_ORDER, "duplicate_id": DUPLICATE,
+}  # fmt: skip
 BUFFER_BYTES = 1 << 16
 REFUSALS = 256
 PRICE_MAX = 1 << 45  # as `risk.SANE_MAX`
+SCALE_MAX = 1 << 17  # so that no product leaves int64
 ORDER_BYTES, CANCEL_BYTES = 50, 12  # packets, without an appendage
 FIRM_BYTES = 6
 _ENTER = ord("U") << 8 | ord("O")
@@ -134,8 +144,14 @@ def create(
 
 def define(session: Session, index: int, symbol: str, *, price_scale: int = 1, lot: int = 1) -> None:
     """Say what instrument `index` is called there, how many 1/10000 a tick is, and how many shares a lot."""
-    assert price_scale > 0 and lot > 0, (price_scale, lot)
+    assert 0 < price_scale <= SCALE_MAX and 0 < lot <= SCALE_MAX, (price_scale, lot)
     session.terms[index] = (symbol_to_int(symbol), price_scale, lot, 0)
+
+
+def explain(session: Session, reasons: Sequence[str]) -> None:
+    """Say what the venue's codes of rejected orders are called, in their order; those of MEANINGS get our reason."""
+    for code, name in enumerate(reasons):
+        session.refusals[code] = MEANINGS.get(name, VENUE_REFUSED)
 
 
 @hot
@@ -201,9 +217,9 @@ def _refusal(session: Session, request: Any, slot: int, now: int) -> int:
         return DUPLICATE
     if request.side != BID and request.side != ASK:
         return BAD_SIDE
-    if request.qty <= 0 or request.qty > ouch.QTY_MAX // terms.lot:
+    if request.qty <= 0 or request.qty > ouch.QTY_MAX or request.qty * terms.lot > ouch.QTY_MAX:
         return BAD_QTY
-    if request.price <= 0 or request.price > PRICE_MAX // terms.price_scale:
+    if request.price <= 0 or request.price > PRICE_MAX or request.price * terms.price_scale > PRICE_MAX:
         return BAD_PRICE
     if request.price * terms.price_scale == ouch.MARKET:
         return BAD_PRICE
