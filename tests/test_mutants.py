@@ -38,7 +38,7 @@ def run(tree: Path, profile: str, *tests: str) -> str:
 def fate(tree: Path, mutant: Mutant) -> str:
     ultra = copy_tree(tree) / "ultra"
     path = next(
-        path for where in ("hot", "", "venues", "ops") if (path := ultra / where / f"{mutant.file}.py").exists()
+        path for where in ("hot", "", "venues", "cold", "ops") if (path := ultra / where / f"{mutant.file}.py").exists()
     )
     text = path.read_text()
     if text.count(mutant.old) != 1:
@@ -55,7 +55,7 @@ def fates(
     chosen = [item.callspec.params.get("mutant") for item in request.session.items if hasattr(item, "callspec")]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         yield {
-            mutant: pool.submit(fate, tmp_path_factory.mktemp(mutant.file), mutant)
+            mutant: pool.submit(fate, tmp_path_factory.mktemp(Path(mutant.file).name), mutant)
             for mutant in MUTANTS
             if mutant in chosen
         }
