@@ -46,6 +46,15 @@ BOUNDARY = "test_risk.py::test_the_market_decides_just_at_the_boundary"
 LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
 REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
+AGENTS = "test_agents.py::test_agents_know_of_their_orders_what_a_dict_knows"
+SAID = "test_itch_feed.py::test_what_is_said_is_what_a_decoder_hears"
+TRADED = "test_floor.py::test_clients_trade_with_each_other_and_are_told"
+AGAIN = "test_floor.py::test_a_latency_holds_entries_back_and_a_log_still_gives_the_venue"
+LEAVES = "test_floor.py::test_who_leaves_takes_the_orders_along_unless_they_are_kept"
+PIECES = "test_floor.py::test_neither_the_length_of_a_turn_nor_the_size_of_a_ring_changes_what_is_said"
+LOADED = "test_load.py::test_each_number_is_settled_once_and_only_what_rests_is_asked_for_again"
+OPEN_BY = "test_background.py::test_what_is_entered_is_what_the_recording_says_is_open"
+HALF = "test_agents.py::test_what_is_excited_halves_with_the_half_life"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
@@ -257,4 +266,30 @@ MUTANTS = (
         "order_reports", "desk.rows[row.heir].executed += record.qty", "desk.rows[row.heir].executed += 0", INHERITS
     ),
     Mutant("order_reports", "    row.open -= lots\n", "", BELIEF),
+    # Agents: the number of a moved order stays; an order with nothing open stays; what is excited never fades.
+    # What is public: a cross is printed twice; shares a byte off.
+    Mutant("agents", "        own.order_id = report.order_id\n        own.price", "        own.price", AGENTS),
+    Mutant("agents", "if own.qty <= 0:", "if own.qty < 0:", AGENTS),
+    Mutant("itch_feed", "printable = _NO if", "printable = _YES if", SAID),
+    Mutant("itch_feed", "(letter << 56) | (record.qty << 24))", "(letter << 56) | (record.qty << 16))", SAID),
+    # The floor: a message is logged without its last byte, or done at another time than the log says; an entry
+    # overtakes one whose time has not come; whoever leaves forgets the orders; what the rings cut short is forgotten.
+    Mutant("floor", "floor.owners[index], length\n", "floor.owners[index], length - 1\n", TRADED),
+    Mutant("floor", "    item.ts_event = cells[ITEM_TS]\n", "", TRADED),
+    Mutant("floor", "cells[EFFECT] = max(cells[EFFECT], ", "cells[EFFECT] = max(0, ", AGAIN),
+    Mutant("floor", "            desks.ask_mass(floor.desk, np.int64(item.owner), entries, ts)\n", "", LEAVES),
+    Mutant("floor", "        if done:\n", "        if done or True:\n", PIECES),
+    # The load: a number is used twice; what was filled is asked for; what was moved is asked for again.
+    Mutant("volley", "client.next_ref += 1", "client.next_ref += 0", LOADED),
+    Mutant("volley", "        if own[k] == ref:\n", "        if own[k] < 0:\n", LOADED),
+    Mutant("volley", "        client.opened -= 1  # it", "        client.opened -= 0  # it", LOADED),
+    # A recorded cancel that takes all; an execution on the side of the order that it executes.
+    Mutant(
+        "background",
+        "entry.kind, entry.qty = CANCEL_ORDER, row.qty",
+        "entry.kind, entry.qty = CANCEL_ORDER, 0",
+        OPEN_BY,
+    ),
+    Mutant("background", "NEW, IMMEDIATE, row.side ^ 1", "NEW, IMMEDIATE, row.side", OPEN_BY),
+    Mutant("arrivals", "(value >> whole >> 4) * factor", "(value >> 4) * factor", HALF),
 )

@@ -379,7 +379,31 @@ def values(key: str) -> st.SearchStrategy[Any]:
         "engine.huge_pages": st.sampled_from(["none", "2M", "1G"]),
         "risk.instrument": st.dictionaries(SYMBOLS, st.fixed_dictionaries({}, optional=PER_SYMBOL), max_size=3),
         "strategy.parameters": st.dictionaries(NAMES, NUMBERS, max_size=5),
+        **EXCHANGE,
     }.get(key, st.booleans())
+
+
+LISTED = {"tick": st.decimals(0, 1000, places=4).map(str), "lot": st.integers(1, 10**6)}
+OWNED = {"cancel_on_disconnect": st.booleans()}
+MADE = {"kind": st.sampled_from(["hawkes", "replay"]), "seed": st.integers(0, 1 << 62)}
+EXCHANGE: dict[str, st.SearchStrategy[Any]] = {
+    f"exchange.{key}": given
+    for key, given in {
+        "name": st.sampled_from(["ULTR", "X"]),
+        "feed_a": st.sampled_from(["", "udp://127.0.0.1:4001"]),
+        "feed_b": st.sampled_from(["", "udp://239.1.1.1:0"]),
+        "interface": st.sampled_from(["", "10.0.0.7"]),
+        "request": st.sampled_from(["", "request://127.0.0.1:0"]),
+        "orders": st.sampled_from(["", "tcp://venue-1.example:65535"]),
+        "socket": st.from_regex(r"[ -~]{0,80}", fullmatch=True),
+        "queue": st.sampled_from(["fifo", "pro-rata", "my.own_models:queue"]),
+        "fee": st.sampled_from(["none", "maker-taker"]),
+        "latency": st.sampled_from(["none", "jitter"]),
+        "instrument": st.dictionaries(SYMBOLS, st.fixed_dictionaries({}, optional=LISTED), max_size=3),
+        "account": st.dictionaries(st.sampled_from(["A", "DESK01"]), st.fixed_dictionaries({}, optional=OWNED)),
+        "generator": st.dictionaries(NAMES, st.fixed_dictionaries({}, optional=MADE), max_size=3),
+    }.items()
+}  # fmt: skip
 
 
 PER_SYMBOL: dict[str, st.SearchStrategy[Any]] = {}

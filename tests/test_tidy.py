@@ -21,7 +21,7 @@ FUNCTION_LINES_MAX = 60
 
 # ---- What may import what. A row is a file or a folder; the longest row that fits a file counts. ----
 
-FLOOR = ("ultra.wire", "ultra.cache", "ultra.rules", "ultra.config", "ultra.config_link")
+FLOOR = ("ultra.wire", "ultra.cache", "ultra.rules", "ultra.config", "ultra.config_link", "ultra.config_exchange")
 PATH = ("ultra.wire", "ultra.cache", "ultra.hot", "ultra.math")
 EDGE = (*FLOOR, *PATH, "ultra.strategy")
 BESIDE = (*EDGE, "ultra.inline", "ultra.apart", "ultra.wired", "ultra.venues", "ultra.strategies")
@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/cache.py": (),
     "ultra/rules.py": (),
     "ultra/config_link.py": ("ultra.rules",),
-    "ultra/config.py": ("ultra.wire", "ultra.rules", "ultra.config_link"),
+    "ultra/config_exchange.py": ("ultra.rules",),
+    "ultra/config.py": ("ultra.wire", "ultra.rules", "ultra.config_link", "ultra.config_exchange"),
     "ultra/hot": PATH,
     "ultra/math.py": PATH,
     "ultra/strategy.py": (*FLOOR, *PATH),

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import DAMAGED, DONE, JOURNAL, LOST, NO, USAGE, captures, fail, machine, rings, trade
+from .commands import DAMAGED, DONE, JOURNAL, LOST, NO, USAGE, captures, fail, machine, rings, trade, venue
 from .config import ConfigError
 
 __all__ = ["DAMAGED", "DONE", "JOURNAL", "LOST", "NO", "USAGE", "main"]
@@ -41,6 +41,7 @@ def _code_of(error: Exception) -> int:
         "StrategyError": USAGE, "RunError": USAGE, "SourceError": DAMAGED, "JournalError": JOURNAL,
         "ReplayError": JOURNAL, "HostError": LOST, "NativeMissingError": USAGE, "SharedError": USAGE,
         "NoRoomError": USAGE, "BenchError": NO, "MulticastError": USAGE, "GatewayError": USAGE, "VenueError": LOST,
+        "ExchangeError": USAGE, "OperatorError": USAGE, "OrderServerError": USAGE, "LoadError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, machine, rings, captures):
+    for group in (trade, machine, rings, captures, venue):
         group.add(commands)
     return parser
 

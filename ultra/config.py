@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from . import rules
+from .config_exchange import Exchange
 from .config_link import Link
 from .rules import KeyPath, Problem, Rule, Table, dotted, show, wrong
 
@@ -231,6 +232,7 @@ class Config:
     host: Host = field(default_factory=Host)
     feed: Feed = field(default_factory=Feed)
     link: Link = field(default_factory=Link)
+    exchange: Exchange = field(default_factory=Exchange)
     strategy: Strategy = field(default_factory=Strategy)
 
     def __post_init__(self) -> None:

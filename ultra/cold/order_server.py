@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +30,18 @@ BACKLOG: Final = 64
 _pull, _flush, _up, _down = door(links.pull), door(links.flush), door(links.up), door(links.down)
 _attach, _detach, _packet = door(desks.attach), door(desks.detach), door(soupbin.packet)
 _number = door(soupbin.number)
+
+
+def warm(desk: desks.Desk, link: links.Link) -> None:
+    """Compile what a login and its end need, on a desk and a link that nobody uses: none of it waits in the day."""
+    _up(link, -1, 0)
+    _pull(link, 0)
+    _flush(link, 0)
+    _packet(link.inbox, 0, 0, 1)
+    _number(link.inbox, 0, 1)
+    _attach(desk, 0, 0)
+    _detach(desk, 0)
+    _down(link)
 
 
 class OrderServerError(Exception):
@@ -51,7 +63,13 @@ class OrderServer:
         login_ns: int = 5_000_000_000,
         heartbeat_ns: int = 1_000_000_000,
         silence_ns: int = 15_000_000_000,
+        bank: Any = None,
+        owners: Any = None,
+        on_left: Callable[[int], None] | None = None,
     ) -> None:
+        """Whoever serves the connections in a loop of its own gives their `bank` and `owners` (int64[links_max]), calls
+        `greet` and `part` in place of `turn`, and is told by `on_left` of an account whose link is gone, which the desk
+        is then not."""
         if len(users) != len(desk.accounts):
             raise OrderServerError(f"{len(users)} users for a desk of {len(desk.accounts)} accounts")
         if not 0 < len(session) <= soupbin.SESSION_BYTES:
@@ -61,9 +79,10 @@ class OrderServer:
         self.closed: dict[str, int] = {}  # why connections ended, how often
         self.logins = 0
         self._users = {user: (index, password) for index, (user, password) in enumerate(users)}
-        self._bank = links.bank(links_max, IN_BYTES, OUT_BYTES)
+        self._on_left = on_left
+        self._bank = links.bank(links_max, IN_BYTES, OUT_BYTES) if bank is None else bank
         self._links = [links.Link(*(part[k] for part in self._bank)) for k in range(links_max)]
-        self._owners: Any = np.full(links_max, NOBODY, np.int64)
+        self._owners: Any = np.full(links_max, NOBODY, np.int64) if owners is None else owners
         self._sockets: list[socket.socket | None] = [None] * links_max
         self._since = [0] * links_max
         self._strangers = 0
@@ -79,18 +98,38 @@ class OrderServer:
         """Serve everybody once: clients' messages to `entries`, the engine's `reports` to clients. Never blocks.
 
         `now` is ns since the epoch by a clock that does not go back."""
+        self.greet(now)
+        failed = order_serving.attend_all(
+            self.desk, self._bank, self._owners, entries, reports, now, self.heartbeat_ns, self.silence_ns
+        )
+        if failed > 0:
+            self.part()
+
+    def greet(self, now: int) -> None:
+        """Let in whoever comes and logs in."""
         if now - self._looked >= ACCEPT_NS or now < self._looked:
             self._looked = now
             self._accept(now)
         if self._strangers > 0:
             self._greet(now)
-        failed = order_serving.attend_all(
-            self.desk, self._bank, self._owners, entries, reports, now, self.heartbeat_ns, self.silence_ns
-        )
-        if failed > 0:
-            for index, link in enumerate(self._links):
-                if self._owners[index] >= 0 and int(link.cells[links.FAULT]) != links.NO_FAULT:
-                    self._close(index, links.FAULTS[int(link.cells[links.FAULT])])
+
+    def part(self) -> None:
+        """Close the links of accounts that failed."""
+        for index, link in enumerate(self._links):
+            if self._owners[index] >= 0 and int(link.cells[links.FAULT]) != links.NO_FAULT:
+                self._close(index, links.FAULTS[int(link.cells[links.FAULT])])
+
+    def disconnect(self, user: str) -> bool:
+        """Close the connection of an account; False when it has none, or there is no such account."""
+        owner, _ = self._users.get(user, (NOBODY, ""))
+        found = np.flatnonzero(self._owners == owner).tolist() if owner >= 0 else []
+        for index in found:
+            self._close(index, "disconnected by the operator")
+        return bool(found)
+
+    def files(self) -> list[int]:
+        """Numbers of the sockets on which something may come."""
+        return [self._listener.fileno(), *(each.fileno() for each in self._sockets if each is not None)]
 
     def linked(self) -> int:
         """How many accounts are logged in."""
@@ -199,6 +238,8 @@ class OrderServer:
         _down(self._links[index])
         if owner == STRANGER:
             self._strangers -= 1
+        elif owner >= 0 and self._on_left is not None:
+            self._on_left(owner)
         elif owner >= 0:
             _detach(self.desk, owner)
         self._count(reason)
