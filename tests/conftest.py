@@ -34,7 +34,7 @@ settings.register_profile(
     settings.get_profile("plain"),
     max_examples=50,
     derandomize=True,
-    phases=[Phase.generate],
+    phases=[Phase.explicit, Phase.generate],
     report_multiple_bugs=False,
 )
 settings.load_profile(MODE)

@@ -58,6 +58,15 @@ HALF = "test_agents.py::test_what_is_excited_halves_with_the_half_life"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
+OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
+SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
+HALF = "test_operator.py::test_half_a_replacement_never_leaves"
+REFILLED = "test_operator.py::test_a_strategy_that_had_every_handle_may_send_again_when_one_comes_back"
+ONCE = "test_desk.py::test_the_same_id_is_done_once_and_answered_as_at_first"
+ON_DISK = "test_desk.py::test_who_waits_for_the_disk_is_answered_when_it_is_there"
+ALL_KILLED = "test_desk.py::test_a_kill_that_does_not_fit_goes_on_until_nothing_is_left"
+PROJECTED = "test_projection.py::test_wherever_its_writer_died_a_projection_is_the_fold_and_the_engine"
+ANEW = "test_projection.py::test_a_journal_that_lost_its_end_and_went_on_otherwise_is_projected_anew"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 WHOLE = "test_ouch.py::test_an_appendage_is_tiled_by_its_tags"
 PACKET = "test_ouch.py::test_a_packet_is_whole_or_not_or_hostile"
@@ -217,6 +226,28 @@ MUTANTS = (
         ROOM,
     ),
     Mutant("venues/matching_numbers", "number & (SIZE - 1))] = DEAD", "number & (SIZE - 1))] = UNUSED", NUMBERS),
+    # An operator: the strategy goes on though it is off, or hears of orders that are not its own; half a replacement
+    # leaves; what was killed is resumed; one order is left when all are taken back. And a handle is lost for good.
+    Mutant("engine", "or view.off != 0):", "or view.off == 2):", SWITCHED),
+    Mutant("engine", "if legal and heard:", "if legal:", OPERATOR),
+    Mutant("engine", "rings.room(engine.output, 2) < 2", "rings.room(engine.output, 2) < 1", HALF),
+    Mutant("engine", "elif engine.risk.gates[risks.KILL] == risks.KILLED:", "elif halted == 2:", OPERATOR),
+    Mutant("engine", "range(engine.orders.pool.cells[pools.FRESH])", "range(engine.orders.pool.cells[0])", OPERATOR),
+    Mutant("engine", "        refill(engine)\n        if legal", "        if legal", REFILLED),
+    # The desk: a command is done twice, told to be on disk too early, or changed under its id; a kill ends half way.
+    Mutant("cold/desk", "        self._known[command.id] = entry\n", "", ONCE),
+    Mutant("cold/desk", "entry.ack.sequence < durable:", "entry.ack.sequence <= durable:", ON_DISK),
+    Mutant("cold/desk", "if entry.words != words_of(", "if () == words_of(", ONCE),
+    Mutant("cold/desk", "                self._again.append(entry)\n", "                pass\n", ALL_KILLED),
+    # Projections: a row that was committed already, one lost between two lives, a commit of what was, a limit of one
+    # instrument that outlives one for all; and a journal that changed is not noticed.
+    Mutant("cold/projection", "market) if row[0] >= self.sequence", "market) if row[0] >= 0", PROJECTED),
+    Mutant("cold/projection", "market) if row[0] >= self.sequence", "market) if row[0] > self.sequence", PROJECTED),
+    Mutant(
+        "cold/projector", "self._dirty = self._through > self._projection.sequence", "self._dirty = True", PROJECTED
+    ),
+    Mutant("cold/projection", "                del self._limits[key]\n", "                pass\n", PROJECTED),
+    Mutant("cold/projector", "and chain == projection.chain:", "and chain >= 0:", ANEW),
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
     # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),

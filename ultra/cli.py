@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import DAMAGED, DONE, JOURNAL, LOST, NO, USAGE, captures, fail, machine, rings, trade, venue
+from .commands import DAMAGED, DONE, JOURNAL, LOST, NO, USAGE, captures, desk, fail, machine, rings, trade, venue, views
 from .config import ConfigError
 
 __all__ = ["DAMAGED", "DONE", "JOURNAL", "LOST", "NO", "USAGE", "main"]
@@ -42,6 +42,7 @@ def _code_of(error: Exception) -> int:
         "ReplayError": JOURNAL, "HostError": LOST, "NativeMissingError": USAGE, "SharedError": USAGE,
         "NoRoomError": USAGE, "BenchError": NO, "MulticastError": USAGE, "GatewayError": USAGE, "VenueError": LOST,
         "ExchangeError": USAGE, "OperatorError": USAGE, "OrderServerError": USAGE, "LoadError": USAGE,
+        "DeskError": USAGE, "CommandError": USAGE, "ProjectionError": JOURNAL, "ServeError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, machine, rings, captures, venue):
+    for group in (trade, desk, views, machine, rings, captures, venue):
         group.add(commands)
     return parser
 

@@ -41,12 +41,27 @@ TRIGGERED: Final = 21  # of a REPORT only: a stop order became an ordinary one
 TIMER: Final = 32  # ts_event = the moment it was due
 LIMIT: Final = 33  # instrument (NONE = all), order_id = which limit, aux = its value
 PARAMETER: Final = 34  # order_id = index, aux = the value's 64 bits
-HALT: Final = 35  # instrument (NONE = all), aux = 1 halt, 0 resume
+HALT: Final = 35  # instrument (NONE = all), aux = 1 halt, 0 resume; what was killed is not resumed
 CHECKPOINT: Final = 36  # aux = first 64 bits of the state hash before this record, order_id = the next 64
 END: Final = 37  # as CHECKPOINT, written once when a run ends in good order
 SOURCE: Final = 38  # price = offset in the source file, aux and order_id = first 128 bits of its SHA-256 up to there
 FEED_STATE: Final = 39  # aux = one of the feed's states below; price = message it waits for, qty = how many are missing
 SESSION_STATE: Final = 40  # aux = one of the session's states below; price = the venue's message we have come to
+
+# What an operator asks while it runs: what was said about it in TEXTs, then one command, then the ACK it got. Of LIMIT,
+# PARAMETER and HALT, flag = ASKED says that an operator asked.
+TEXT: Final = 48  # side = which text, instrument = its piece from 0, flag = bytes of it in order_id, price, qty, aux
+SUBMIT: Final = 49  # an order as a strategy sends it: instrument, side, price, qty, flag
+TAKE_BACK: Final = 50  # order_id = our handle
+ALTER: Final = 51  # order_id = our handle, price and qty of the order that takes its place
+TAKE_ALL_BACK: Final = 52  # instrument (NONE = all)
+STRATEGY: Final = 53  # instrument (NONE = all), aux = 1 it may send orders, 0 not
+KILL: Final = 54  # no more orders in this run, and all are taken back
+ACK: Final = (
+    55  # price = sequence of the command, order_id = our handle or NONE, qty = cancels sent, aux = risk's reason
+)
+ASKED: Final = 1
+TEXT_ID, TEXT_WHO, TEXT_WHY = 0, 1, 2
 
 # Kinds of output: what the engine asks of a venue.
 NEW: Final = 1
@@ -241,7 +256,8 @@ KIND_NAMES: Final = {
     STATUS: "status", INSTRUMENT: "instrument", ACCEPTED: "accepted", FILL: "fill", CANCELLED: "cancelled",
     REJECTED: "rejected", TIMER: "timer", LIMIT: "limit", PARAMETER: "parameter", HALT: "halt",
     CHECKPOINT: "checkpoint", END: "end", SOURCE: "source",
-    FEED_STATE: "feed_state", SESSION_STATE: "session_state",
+    FEED_STATE: "feed_state", SESSION_STATE: "session_state", TEXT: "text", SUBMIT: "submit", TAKE_BACK: "cancel order",
+    ALTER: "replace order", TAKE_ALL_BACK: "mass cancel", STRATEGY: "strategy", KILL: "kill", ACK: "ack",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from ..hot import curve as curves
 from ..hot import ring as rings
 from ..wire import CONTROL_BEGUN, CONTROL_DECODER, CONTROL_FEED_END, CONTROL_FROM_NS, CONTROL_STEP
 from . import assembly
+from .answers import remembered
 from .comeback import Comeback, ComebackError, even_out
 from .drive import NOTHING, Drive, Outcome, describe, folders_of, taps_of
 from .replay import ReplayError
@@ -69,6 +70,12 @@ class Core:
             if place != folder:
                 even_out(folder, place, tap.ring)
             tap.start(about)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Operators are heard again once the engine is where the dead one was."""
+        if self._back is not None and not self._back.rehearsing and not self._back.ended:
+            self.drive.listen(remembered(self.outcome.folder))
 
     def play(self) -> None:
         """Until the feed has ended and all is answered."""
@@ -108,6 +115,7 @@ class Core:
         if self._back is not None and self._back.rehearsing:
             self._back.look(self._ended())
             drive.machine = self._back.machine
+            self._listen()
 
 
 def result(outcome: Outcome) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from ..hot import engine as engines
 from ..hot import hiccup
 from ..wire import CHECKPOINT, END
 from . import assembly
+from .answers import Entry
 from .assembly import Machine
-from .tap import Tap
+from .desk import Desk, DeskError
+from .tap import Tap, session_of
 
 HICCUP_MS: Final = 120
 NOTHING: Final = np.zeros(8, np.uint8)
@@ -69,6 +71,7 @@ class Drive:
     ) -> None:
         self.machine, self.outcome = machine, outcome
         self._taps, self._turn, self._busy = taps, turn, busy
+        self._desk: Desk | None = None
         self.checkpoint_at = int(self.run.cells[inline.CHECKPOINT_AT])
         outcome.ring = taps[0].segment.header.name
         outcome.notes += [note for tap in taps for note in tap.segment.notes]
@@ -79,20 +82,25 @@ class Drive:
         return self.machine.run
 
     def begin(self, about: dict[str, object]) -> None:
-        """Start the journals, and put the limits and parameters in."""
+        """Start the journals, put the limits and parameters in, and listen to the operator."""
         for tap in self._taps:
             tap.start(about)
         assembly.introduce(self.machine)
         self.pump(NOTHING, 0, 0)
+        self.listen()
 
     def pump(self, buffer: Any, start: int, stop: int) -> int:
         """Call the loop until it has taken these bytes, seeing to whatever it stops for."""
         cells, at = self.run.cells, start
         while True:
+            if self._desk is not None:  # here only: what it puts in is taken before anything else, a checkpoint too
+                self._desk.turn()
             cells[inline.CHECKPOINT_AT] = min(self.checkpoint_at, int(cells[inline.NEXT]) + LOOK_RECORDS)
             begun, machine = time.perf_counter(), self.machine  # `turn` may put another in its place
             at = machine.pump(machine.run, machine.intake, buffer, at, stop)
             self.outcome.loop_s += time.perf_counter() - begun
+            if self._desk is not None:
+                self._desk.answer()
             for tap in self._taps:
                 tap.check()
             if self._turn is not None:
@@ -126,6 +134,9 @@ class Drive:
         """Nothing more comes: answer what is under way, then put the last hash in behind everything else."""
         self.run.cells[inline.ENDED] = 1
         self.pump(NOTHING, 0, 0)
+        if self._desk is not None:
+            self._desk.stop()
+            self.pump(NOTHING, 0, 0)
         self.outcome.state_hash = self._checkpoint(END)
         self.pump(NOTHING, 0, 0)
 
@@ -133,6 +144,7 @@ class Drive:
         """Wait until all is on disk, and note how the core behaved."""
         for tap in self._taps:
             tap.close()
+        self._close_desk()
         self.outcome.processed, self.outcome.durable = int(self.run.cells[inline.NEXT]), self.durable
         self.outcome.hiccup = hiccup.measure(HICCUP_MS, self.machine.config.engine.core)
 
@@ -140,6 +152,24 @@ class Drive:
         """The journals write what they have, and end."""
         for tap in self._taps:
             tap.abandon()
+        self._close_desk()
+
+    def listen(self, known: dict[str, Entry] | None = None) -> None:
+        """Open the operator's desk; `known` are the commands that an engine before this one took. DeskError when a
+        session that has a name can't be commanded; of one without, a note says so."""
+        config = self.machine.config
+        session = self.outcome.ring.partition(".")[0] or session_of(config)
+        try:
+            self._desk = Desk(self.machine, session, lambda: self.durable, known)
+        except DeskError as error:
+            if config.engine.session:
+                raise
+            self.outcome.notes.append(f"nobody can command it: {error}")
+
+    def _close_desk(self) -> None:
+        if self._desk is not None:
+            self._desk.close()
+            self._desk = None
 
     @property
     def durable(self) -> int:

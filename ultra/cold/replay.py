@@ -79,14 +79,33 @@ class Replay:
 
     def play(self) -> Replayed:
         """Replay to the end of the journal. ReplayError when its source is missing or another."""
-        cells, result = self._run.cells, self._result
-        cells[inline.REPLAYING], cells[inline.UNTIL] = 1, self._through
+        self.begin()
+        cells, result, begun = self._run.cells, self._result, time.perf_counter()
+        self.take(self._records(), self._through)
+        result.wall_s = time.perf_counter() - begun
+        result.records = int(cells[inline.NEXT])
+        if not result.complete:
+            result.state_hash = assembly.state_hash(self._run.engine)
+        return result
+
+    @property
+    def machine(self) -> assembly.Machine:
+        """The engine, as far as it was replayed."""
+        return self._machine
+
+    def begin(self) -> Replayed:
+        """Ready for `take`. What is returned grows with it."""
+        self._run.cells[inline.REPLAYING], self._run.cells[inline.UNTIL] = 1, 0
         assembly.compile_loop(self._machine)
-        begun = time.perf_counter()
-        records = self._records()
         self._blocks = self._stream() if self._refers else iter(())
+        return self._result
+
+    def take(self, records: Iterator[Any], through: int) -> None:
+        """Take these records of the journal, and every input below `through`. ReplayError as `play`."""
+        cells = self._run.cells
+        cells[inline.ENDED], cells[inline.UNTIL] = 0, through
         self._refill(records)
-        while int(cells[inline.NEXT]) < self._through:
+        while int(cells[inline.NEXT]) < through:
             self._at = self._machine.pump(self._run, self._machine.decoder, self._held, self._at, self._stop)
             why = int(cells[inline.STOPPED_FOR])
             if why == inline.CHECKPOINT_DUE:
@@ -95,11 +114,6 @@ class Replay:
                 self._refill(records)
             else:
                 self._more()
-        result.wall_s = time.perf_counter() - begun
-        result.records = int(cells[inline.NEXT])
-        if not result.complete:
-            result.state_hash = assembly.state_hash(self._run.engine)
-        return result
 
     def _records(self) -> Iterator[Any]:
         for frame in segment.read(self._folder):

@@ -162,6 +162,53 @@ def end_of(folder: Path) -> End | None:
     return End(_check_segment(folder / last.segment, data, index), index, frames, at, through, written)
 
 
+class Reader:
+    """A journal read on while it grows: `frames` gives what has become whole since the last time.
+
+    What is not whole is waited for: that it is damage is found by `read` only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._number, self._index, self._at = folder, 0, 0, 0
+        self.journal_id = b""
+
+    def frames(self) -> Iterator[Frame]:
+        """The next frames, in order. No file is open while the caller has one: it may never come back for more."""
+        while (path := segment_path(self._folder, self._number)).exists():
+            if self._at == 0 and not self._begin(path):
+                return
+            ended = segment_path(self._folder, self._number + 1).exists()  # before the look: none comes after it
+            while (frame := self._next(path)) is not None:
+                yield frame
+            if not ended:
+                return
+            self._number, self._at = self._number + 1, 0
+
+    def _begin(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+        if len(head) < HEADER_BYTES or not any(head):
+            return False
+        journal_id = _check_segment(path, head, self._number)
+        if self.journal_id not in (b"", journal_id):
+            raise JournalError(f"{path} belongs to another journal")
+        self.journal_id, self._at = journal_id, HEADER_BYTES
+        return True
+
+    def _next(self, path: Path) -> Frame | None:
+        with path.open("rb", buffering=0) as file:
+            file.seek(self._at)
+            head = file.read(HEADER_BYTES)
+            header = _header_at(head, 0, self._index)
+            if header is None:
+                return None
+            room = padded(header[5])
+            frame = _frame_at(head + file.read(room), 0, self._index, path.name)
+        if frame is not None:
+            self._index += 1
+            self._at += HEADER_BYTES + room
+        return frame
+
+
 def _check_segment(path: Path, data: bytes, number: int) -> bytes:
     if len(data) < HEADER_BYTES:
         raise JournalError(f"{path} is shorter than its header: not a segment")

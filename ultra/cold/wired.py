@@ -136,7 +136,8 @@ class Wired:
             self._gateway.tend(now)
             if self._gateway.ended and not self._stopping:
                 self._lost()
-        self._fire(now)
+        if int(drive.run.cells[inline.STOPPED_FOR]) == inline.NEED_BYTES:  # nothing may wait when a state is hashed
+            self._fire(now)
         self._alarm()
         self._show()
         taken = int(drive.run.cells[inline.NEXT])

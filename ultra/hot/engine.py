@@ -12,12 +12,17 @@ import numpy as np
 
 from ..wire import (
     ACCEPTED,
+    ACK,
+    ALTER,
+    ASKED,
+    CANCEL_ORDER,
     CHECKPOINT,
     EXECUTE,
     FEED_STATE,
     FILL,
     HALT,
     INSTRUMENT,
+    KILL,
     LIMIT,
     MARKET_LAST,
     NEW,
@@ -32,11 +37,15 @@ from ..wire import (
     SESSION_STATE,
     SOURCE,
     STATUS,
+    STRATEGY,
+    SUBMIT,
+    TAKE_BACK,
+    TEXT,
     TIMER,
     TRADE,
 )  # fmt: skip
 from . import book as books
-from . import door, hot, memory
+from . import door, hot, memory, rare
 from . import market as markets
 from . import orders as own
 from . import outbox as outboxes
@@ -50,7 +59,9 @@ from .bits import mix
 SEQUENCE, NOW, INSTRUMENTS, DECISION_HASH, DECISIONS = 0, 1, 2, 3, 4
 ORDERS_SENT, CANCELS_SENT, REFUSED, VENUE_REJECTS, UNKNOWN_RECORDS = 5, 6, 7, 8, 9
 OUTCOME = 10  # what became of the last market record in the book
+COMMANDS = 11  # of an operator, answered in `acks`
 CELLS = 16
+ACKS = 64
 
 
 class Engine(NamedTuple):
@@ -63,6 +74,7 @@ class Engine(NamedTuple):
     output: rings.Ring  # REQUEST: what passed risk, on its way to a venue
     outbox: Any  # OUTBOX[1]
     note: Any  # RECORD[1]: tells the strategy of an order that risk refused
+    acks: Any  # RECORD[ACKS]: answers to the operator's last commands, as ACK; that of command k in row k % ACKS
     state: Any  # the strategy's state, one record per instrument
     params: Any  # the strategy's parameters, one record
     params_words: Any  # the same memory as int64, one word a parameter
@@ -90,6 +102,7 @@ def create(instruments: int, book: books.Book, *, own_max: int, output_records: 
         rings.create(REQUEST, output_records),
         memory.zeros(1, outboxes.OUTBOX),
         memory.zeros(1, RECORD),
+        memory.zeros(ACKS, RECORD),
         state,
         params,
         params.view(np.ndarray).view(np.int64),
@@ -153,16 +166,21 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
         instrument = np.int64(record.instrument)
         view = engine.market[instrument]
         state, params, orders = engine.state[instrument], engine.params[0], engine.outbox[0]
+        heard = not own.is_operators(engine.orders, record.order_id)
         if record.kind == FILL:
             own.fill(engine.orders, view, record.order_id, instrument, record.side, record.price, record.qty)
-            on_fill(state, params, record, view, orders)
+            refill(engine)
+            if heard:
+                on_fill(state, params, record, view, orders)
             return
         event = own.ON_ACCEPTED if record.kind == ACCEPTED else own.ON_CANCELLED
         if record.kind == REJECTED:
             event = own.ON_REJECTED
             engine.cells[VENUE_REJECTS] += 1
             engine.risk.reasons[record.aux & 31] += 1
-        if own.reply(engine.orders, view, record.order_id, instrument, event):
+        legal = own.reply(engine.orders, view, record.order_id, instrument, event)
+        refill(engine)
+        if legal and heard:
             on_order(state, params, record, view, orders)
 
     @hot
@@ -173,9 +191,12 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
         orders.count = outboxes.REQUESTS_MAX  # what a strategy asks for while it is told of a refusal is dropped
         for row in range(count):
             request = orders.rows[row]
-            reason = decide(engine, instrument, request)
+            prepare(engine, instrument, request)
+            reason = withdraw(engine, request) if request.kind != NEW else judge(engine, request, own.STRATEGY)
             if request.kind == NEW:
-                if reason != risks.PASS:
+                if reason == risks.PASS:
+                    leave(engine, request, own.STRATEGY)
+                else:
                     refused(engine, request, reason)
                     view, note = engine.market[instrument], engine.note[0]
                     on_order(engine.state[instrument], engine.params[0], note, view, orders)
@@ -187,20 +208,31 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
 
 @hot
 def on_command(engine: Engine, record: Any) -> None:
-    """What the operator puts in. Checkpoints pass by: they are about the state, not part of it."""
-    if record.kind == LIMIT:
+    """What the operator puts in. Checkpoints, and what is said about commands, pass by: they are not of the state."""
+    kind, reason = record.kind, risks.PASS
+    if kind == LIMIT:
         if not risks.set_limit(engine.risk, np.int64(record.instrument), record.order_id, record.aux):
-            engine.cells[UNKNOWN_RECORDS] += 1
-    elif record.kind == PARAMETER and 0 <= record.order_id < len(engine.params_words):
-        engine.params_words[record.order_id] = record.aux
-    elif record.kind == HALT:
-        halt(engine, np.int64(record.instrument), record.aux)
-    elif record.kind == FEED_STATE:
+            reason = risks.BAD_COMMAND
+    elif kind == PARAMETER:
+        if 0 <= record.order_id < len(engine.params_words):
+            engine.params_words[record.order_id] = record.aux
+        else:
+            reason = risks.BAD_COMMAND
+    elif kind == HALT:
+        reason = halt(engine, np.int64(record.instrument), record.aux)
+    elif kind == FEED_STATE:
         engine.risk.gates[risks.FEED] = record.aux
-    elif record.kind == SESSION_STATE:
+    elif kind == SESSION_STATE:
         engine.risk.gates[risks.SESSION] = record.aux
-    elif not is_mark(record.kind):
+    elif SUBMIT <= kind <= KILL:
+        return ask(engine, record)
+    elif not is_mark(kind) and kind != TEXT and kind != ACK:
+        reason = risks.BAD_COMMAND
+    if reason == risks.BAD_COMMAND:
         engine.cells[UNKNOWN_RECORDS] += 1
+    if record.flag == ASKED and LIMIT <= kind <= HALT:
+        acknowledge(engine, record, reason, np.int64(NONE), np.int64(0))
+    return None
 
 
 @hot
@@ -237,8 +269,8 @@ def traded(view: Any, record: Any) -> None:
 
 
 @hot
-def decide(engine: Engine, instrument: int, request: Any) -> int:
-    """Send one request, or say why not. Every decision goes into the decision hash."""
+def prepare(engine: Engine, instrument: int, request: Any) -> None:
+    """Say when and why a request was made. Every one goes into the decision hash."""
     cells = engine.cells
     request.instrument = instrument
     request.sequence = cells[SEQUENCE]
@@ -246,27 +278,54 @@ def decide(engine: Engine, instrument: int, request: Any) -> int:
     request.reason = 0
     request.aux = 0
     remember(cells, request)
-    view = engine.market[instrument]
-    if request.kind == NEW:
-        cells[ORDERS_SENT] += 1
-        reason = risks.check(engine.risk, view, request, cells[NOW])
-        slot = rings.claim(engine.output)
-        if reason == risks.PASS and slot < 0:
-            reason = risks.NO_ROOM
-        if reason != risks.PASS:
-            return reason
-        own.open_order(engine.orders, view, request)
-        risks.sent(engine.risk, request, cells[NOW])
-    else:
-        cells[CANCELS_SENT] += 1
-        slot = rings.claim(engine.output)
-        if slot < 0 or not own.ask_cancel(engine.orders, request.order_id, instrument):
-            engine.risk.reasons[risks.NO_ROOM if slot < 0 else risks.UNKNOWN_ORDER] += 1
-            return risks.UNKNOWN_ORDER
-        risks.count_message(engine.risk, cells[NOW])
+
+
+@hot
+def judge(engine: Engine, request: Any, owner: int) -> int:
+    """PASS, or why this new order must not be sent."""
+    engine.cells[ORDERS_SENT] += 1
+    view = engine.market[request.instrument]
+    if owner == own.STRATEGY and (engine.risk.gates[risks.STRATEGY] != 0 or view.off != 0):
+        return risks.STRATEGY_OFF
+    reason = risks.check(engine.risk, view, request, engine.cells[NOW])
+    if reason == risks.PASS and rings.room(engine.output) <= 0:
+        return risks.NO_ROOM
+    return reason
+
+
+@hot
+def leave(engine: Engine, request: Any, owner: int) -> None:
+    """Book an order that may be sent, and send it: there is room."""
+    own.open_order(engine.orders, engine.market[request.instrument], request)
+    if owner != own.STRATEGY:
+        engine.orders.rows[pools.slot_of(engine.orders.pool, request.order_id)].owner = owner
+    risks.sent(engine.risk, request, engine.cells[NOW])
+    engine.output.slots[rings.claimed(engine.output, 0)] = request
+    rings.publish(engine.output, 1)
+
+
+@hot
+def withdraw(engine: Engine, request: Any) -> int:
+    """Send a cancel, or say why not."""
+    engine.cells[CANCELS_SENT] += 1
+    slot = rings.claim(engine.output)
+    if slot < 0 or not own.ask_cancel(engine.orders, request.order_id, np.int64(request.instrument)):
+        reason = risks.NO_ROOM if slot < 0 else risks.UNKNOWN_ORDER
+        engine.risk.reasons[reason] += 1
+        return reason
+    risks.count_message(engine.risk, engine.cells[NOW])
     engine.output.slots[slot] = request
     rings.publish(engine.output, 1)
     return risks.PASS
+
+
+@hot
+def refill(engine: Engine) -> None:
+    """Handles for requests to come, where there were none left: one may have come back."""
+    handles = engine.outbox[0].handles
+    for row in range(outboxes.REQUESTS_MAX):
+        if handles[row] == NONE and pools.live(engine.orders.pool) < len(engine.orders.rows):
+            handles[row] = pools.acquire(engine.orders.pool)
 
 
 @hot
@@ -301,12 +360,108 @@ def refused(engine: Engine, request: Any, reason: int) -> None:
 
 
 @hot
-def halt(engine: Engine, instrument: int, halted: int) -> None:
-    """Refuse new orders of one instrument, or of all (NONE), until resumed. Cancels pass."""
-    if instrument < 0:
-        engine.risk.gates[risks.KILL] = halted
-    elif instrument < len(engine.market):
+def halt(engine: Engine, instrument: int, halted: int) -> int:
+    """Refuse new orders of one instrument, or of all (NONE), until resumed. Cancels pass. What was killed stays so."""
+    if instrument >= len(engine.market):
+        return risks.BAD_COMMAND
+    if instrument >= 0:
         engine.market[instrument].halted = halted
+    elif engine.risk.gates[risks.KILL] == risks.KILLED:
+        return risks.HALTED if halted == 0 else risks.PASS
+    else:
+        engine.risk.gates[risks.KILL] = halted
+    return risks.PASS
+
+
+@rare
+def ask(engine: Engine, record: Any) -> None:
+    """What only an operator can ask. He is answered with the reason that risk would give."""
+    kind, instrument = record.kind, np.int64(record.instrument)
+    reason, handle, cancels = risks.PASS, np.int64(NONE), np.int64(0)
+    if instrument < NONE or instrument >= len(engine.market) or (kind == SUBMIT and instrument < 0):
+        reason = risks.BAD_COMMAND
+    elif kind == SUBMIT:
+        handle = engine.outbox[0].handles[0]
+        reason = submit(engine, record, instrument, np.int64(record.side), np.int64(NONE))
+    elif kind == TAKE_BACK or kind == ALTER:
+        handle, slot = record.order_id, pools.slot_of(engine.orders.pool, record.order_id)
+        if slot == pools.NO_SLOT or engine.orders.rows[slot].handle != handle:
+            reason = risks.UNKNOWN_ORDER
+        elif kind == TAKE_BACK:
+            reason = take_back(engine, slot)
+        else:
+            handle = engine.outbox[0].handles[0]
+            row = engine.orders.rows[slot]
+            reason = submit(engine, record, np.int64(row.instrument), np.int64(row.side), slot)
+        cancels = np.int64(kind != SUBMIT and reason == risks.PASS)
+    elif kind == STRATEGY:
+        if instrument < 0:
+            engine.risk.gates[risks.STRATEGY] = record.aux == 0
+        else:
+            engine.market[instrument].off = record.aux == 0
+    else:
+        if kind == KILL:
+            engine.risk.gates[risks.KILL] = risks.KILLED
+        for slot in range(engine.orders.pool.cells[pools.FRESH]):
+            row = engine.orders.rows[slot]
+            if (row.state == own.SENT or row.state == own.LIVE) and (instrument < 0 or row.instrument == instrument):
+                reason = take_back(engine, slot)
+                if reason != risks.PASS:
+                    break
+                cancels += 1
+    acknowledge(engine, record, reason, handle if reason == risks.PASS else np.int64(NONE), cancels)
+
+
+@hot
+def take_back(engine: Engine, slot: int) -> int:
+    """Cancel the order of this row."""
+    request, row = engine.outbox[0].rows[1], engine.orders.rows[slot]
+    request.kind = CANCEL_ORDER
+    request.side = 0
+    request.flag = 0
+    request.price = NONE
+    request.qty = 0
+    request.order_id = row.handle
+    prepare(engine, np.int64(row.instrument), request)
+    return withdraw(engine, request)
+
+
+@hot
+def submit(engine: Engine, record: Any, instrument: int, side: int, instead: int) -> int:
+    """An order of the operator's, through risk as any. In place of the order in row `instead`, if there is one: until
+    that is cancelled risk counts both, and when either can't be sent, neither is."""
+    orders = engine.outbox[0]
+    request = orders.rows[0]
+    request.kind = NEW
+    request.side = side
+    request.flag = record.flag
+    request.price = record.price
+    request.qty = record.qty
+    request.order_id = orders.handles[0]
+    prepare(engine, instrument, request)
+    reason = judge(engine, request, own.OPERATOR) if request.order_id != NONE else risks.NO_ROOM
+    if reason == risks.PASS and instead >= 0:
+        reason = risks.NO_ROOM if rings.room(engine.output, 2) < 2 else take_back(engine, instead)
+    if reason == risks.PASS:
+        leave(engine, request, own.OPERATOR)
+    else:
+        refused(engine, request, reason)
+    orders.handles[0] = pools.acquire(engine.orders.pool)
+    return reason
+
+
+@hot
+def acknowledge(engine: Engine, record: Any, reason: int, handle: int, cancels: int) -> None:
+    """Answer a command, for whoever put it in."""
+    ack = engine.acks[engine.cells[COMMANDS] & (ACKS - 1)]
+    engine.cells[COMMANDS] += 1
+    ack.kind = ACK
+    ack.instrument = record.instrument
+    ack.ts_event = engine.cells[NOW]
+    ack.order_id = handle
+    ack.price = record.sequence
+    ack.qty = cancels
+    ack.aux = reason
 
 
 @hot

@@ -39,6 +39,7 @@ MARKET = np.dtype(
         ("tick_e9", "i8"),
         ("lot_e9", "i8"),
         ("halted", "i8"),  # by our own command
+        ("off", "i8"),  # the same, for the strategy's orders only
     ],
     align=True,
 )

@@ -21,6 +21,7 @@ FREE, SENT, LIVE, CANCELLING, FILLED, CANCELLED, REJECTED = range(7)
 STATES = ("free", "sent", "live", "cancelling", "filled", "cancelled", "rejected")
 ON_ACCEPTED, ON_FILL, ON_LAST_FILL, ON_CANCEL_ASKED, ON_CANCELLED, ON_REJECTED = range(6)
 ILLEGAL = -1
+STRATEGY, OPERATOR = 0, 1
 
 TRANSITIONS = np.full((7, 6), ILLEGAL, np.int64)
 for _state, _event, _next in (
@@ -57,7 +58,7 @@ OWN = np.dtype(
         ("side", "i1"),
         ("state", "i1"),
         ("flag", "i2"),
-        ("pad", "i8"),
+        ("owner", "i8"),  # STRATEGY or OPERATOR: who hears of it
     ],
     align=True,
 )
@@ -90,6 +91,7 @@ def open_order(orders: Orders, view: Any, request: Any) -> None:
     row.instrument = request.instrument
     row.side = request.side
     row.flag = request.flag
+    row.owner = STRATEGY
     row.state = SENT
     orders.counters[OPENED] += 1
     view.open_orders += 1
@@ -106,6 +108,13 @@ def _slot_of(orders: Orders, handle: int, instrument: int) -> int:
     if slot == pools.NO_SLOT or orders.rows[slot].handle != handle:
         return pools.NO_SLOT
     return slot if orders.rows[slot].instrument == instrument else pools.NO_SLOT
+
+
+@hot
+def is_operators(orders: Orders, handle: int) -> bool:
+    """Whether a live order was the operator's own."""
+    slot = pools.slot_of(orders.pool, handle)
+    return slot != pools.NO_SLOT and orders.rows[slot].handle == handle and orders.rows[slot].owner == OPERATOR
 
 
 @hot

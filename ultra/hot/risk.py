@@ -23,10 +23,13 @@ WOULD_TRADE, VENUE_FULL, VENUE_UNKNOWN_ORDER = 16, 17, 18
 # The books are not whole; the venue and we don't agree yet on what is open, or there is no session; anything else that
 # a venue may say.
 STALE_BOOK, NO_SESSION, VENUE_REFUSED = 19, 20, 21
+# The operator switched the strategy off; what he asks names no instrument, limit or order that there is.
+STRATEGY_OFF, BAD_COMMAND = 22, 23
 REASONS = (
     "pass", "halted", "not_trading", "bad_qty", "bad_price", "qty_limit", "notional_limit", "no_reference",
     "price_collar", "position_limit", "open_order_limit", "rate_limit", "duplicate", "no_room", "unknown_order",
     "bad_side", "would_trade", "venue_full", "venue_unknown_order", "stale_book", "no_session", "venue_refused",
+    "strategy_off", "bad_command",
 )  # fmt: skip
 
 # Limits, by column. A value of 0 or less refuses everything: a limit nobody set is not a licence. The exception
@@ -42,8 +45,10 @@ SLICES = 16
 SANE_MAX = 1 << 45  # a price or quantity beyond it is a mistake, and the sums below would leave int64
 COLLAR_BPS_MAX = 100_000
 
-# What stands between all orders and the venue: the kill switch, the state of the feed, the state of the session.
-KILL, FEED, SESSION = range(3)
+# What stands between all orders and the venue: halt (1) or kill switch (KILLED), the state of the feed, that of the
+# session. And between the strategy's orders and the venue: the operator.
+KILL, FEED, SESSION, STRATEGY = range(4)
+KILLED = 2
 
 LAST = np.dtype([("ts", "i8"), ("price", "i8"), ("qty", "i8"), ("side", "i8")])
 
@@ -55,7 +60,7 @@ class Risk(NamedTuple):
     last: Any  # LAST[instruments]: the order sent last, for duplicates
     recent: Cells  # int64[2 * SLICES]: numbers of the last slices of time, then the messages in each
     reasons: Cells  # int64[32]: how often each reason was given
-    gates: Cells  # int64[4]: by KILL, FEED, SESSION; 0 = open
+    gates: Cells  # int64[4]: by KILL, FEED, SESSION, STRATEGY; 0 = open
 
 
 def create(instruments: int) -> Risk:
