@@ -60,13 +60,19 @@ WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_p
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
 SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
-HALF = "test_operator.py::test_half_a_replacement_never_leaves"
+HALF_SENT = "test_operator.py::test_half_a_replacement_never_leaves"
 REFILLED = "test_operator.py::test_a_strategy_that_had_every_handle_may_send_again_when_one_comes_back"
 ONCE = "test_desk.py::test_the_same_id_is_done_once_and_answered_as_at_first"
 ON_DISK = "test_desk.py::test_who_waits_for_the_disk_is_answered_when_it_is_there"
 ALL_KILLED = "test_desk.py::test_a_kill_that_does_not_fit_goes_on_until_nothing_is_left"
 PROJECTED = "test_projection.py::test_wherever_its_writer_died_a_projection_is_the_fold_and_the_engine"
 ANEW = "test_projection.py::test_a_journal_that_lost_its_end_and_went_on_otherwise_is_projected_anew"
+REINDEX = "test_reindex.py::test_tables_made_again_are_those_of_the_book"
+WRONG_ROW = "test_reindex.py::test_a_row_that_can_not_be_right_is_counted"
+CUT = "test_image.py::test_for_any_cut_a_snapshot_and_its_tail_are_the_whole"
+BETWEEN_PARTS = "test_image.py::test_no_flipped_bit_between_its_parts_passes"
+INPUTS = "test_capsule.py::test_inputs_are_those_of_a_journal_that_has_them_all"
+TAIL = "test_follow.py::test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 WHOLE = "test_ouch.py::test_an_appendage_is_tiled_by_its_tags"
 PACKET = "test_ouch.py::test_a_packet_is_whole_or_not_or_hostile"
@@ -111,6 +117,17 @@ MUTANTS = (
     # A key is left behind a gap; a run that goes round the end is not followed.
     Mutant("table", ">= ((row - gap) & (size - 1)):", "> ((row - gap) & (size - 1)):", TABLE),
     Mutant("table", "elif cells[USED] * 2 >= size:", "elif cells[USED] * 2 > size:", FULL),
+    # Tables made again: with orders that are gone, without the last node; a slot that is free twice passes.
+    Mutant("reindex", "if gone[slot] == 0:", "if gone[slot] >= 0:", REINDEX),
+    Mutant("reindex", "leaves + book.ladder.inner.cells[pools.FRESH])", "leaves + 1)", REINDEX),
+    Mutant("reindex", " or gone[slot] != 0:", ":", WRONG_ROW),
+    # A snapshot without what was decoded and not taken, or without who a locate is; a byte that nothing covers.
+    Mutant("cold/image", "    run.feed.cells[rings.CURSOR] = len(feed.rows)\n", "", CUT),
+    Mutant("cold/image", '"locates": decoder.locates, ', "", CUT),
+    Mutant("cold/image", " or any(padding)", "", BETWEEN_PARTS),
+    # An input under the number of another; a frame whose place nobody could find.
+    Mutant("cold/inputs", "= min(len(market), first - at, until - at)", "= min(len(market), until - at)", INPUTS),
+    Mutant("cold/tail", "return dataclasses.replace(found, offset=self._at)", "return found", TAIL),
     # A stale gate is believed; a batch is published as one record.
     Mutant("ring", "if free < wanted:\n        cells[GATE", "if free < 0:\n        cells[GATE", RING),
     Mutant("ring", "ring.cells[CURSOR] + count)", "ring.cells[CURSOR] + 1)", RING),
@@ -230,7 +247,7 @@ MUTANTS = (
     # leaves; what was killed is resumed; one order is left when all are taken back. And a handle is lost for good.
     Mutant("engine", "or view.off != 0):", "or view.off == 2):", SWITCHED),
     Mutant("engine", "if legal and heard:", "if legal:", OPERATOR),
-    Mutant("engine", "rings.room(engine.output, 2) < 2", "rings.room(engine.output, 2) < 1", HALF),
+    Mutant("engine", "rings.room(engine.output, 2) < 2", "rings.room(engine.output, 2) < 1", HALF_SENT),
     Mutant("engine", "elif engine.risk.gates[risks.KILL] == risks.KILLED:", "elif halted == 2:", OPERATOR),
     Mutant("engine", "range(engine.orders.pool.cells[pools.FRESH])", "range(engine.orders.pool.cells[0])", OPERATOR),
     Mutant("engine", "        refill(engine)\n        if legal", "        if legal", REFILLED),

@@ -28,6 +28,7 @@ from ultra.hot.bits import (
     load_u32,
     lowest,
     mix,
+    scatter,
     signed,
     store_i64,
     store_u16,
@@ -37,7 +38,7 @@ from ultra.hot.bits import (
 )
 from ultra.wire import RECORD
 
-LOW, HIGH = -(1 << 63), (1 << 63) - 1
+LOW, HIGH, TAG = -(1 << 63), (1 << 63) - 1, 1 << 62
 EDGES = sorted({sign * (1 << k) + d for k in (0, 1, 31, 32, 33, 62) for sign in (1, -1) for d in (-1, 0, 1)})
 EDGES += [LOW, LOW + 1, HIGH - 1, HIGH, GOLDEN, -GOLDEN, 0x5555555555555555]
 INT64 = st.one_of(st.sampled_from(EDGES), st.integers(LOW, HIGH))
@@ -55,6 +56,8 @@ def word_results(operands: Any, out: Any) -> None:
         out[i, 4] = below(word, bit)
         out[i, 5] = above(word, bit)
         out[i, 6] = mix(word, other)
+        if word > TAG:  # where the compiler knows the sign, and would of a product that may not wrap
+            out[i, 7] = scatter(word) >> 55
 
 
 def meanings(word: int, other: int) -> list[int]:
@@ -62,6 +65,7 @@ def meanings(word: int, other: int) -> list[int]:
     return [
         bits._lowest(word), bits._highest(word), bits._with_bit(word, bit), bits._without_bit(word, bit),
         bits._below(word, bit), bits._above(word, bit), bits._mix(word, other),
+        bits._scatter(word) >> 55 if word > TAG else 0,
     ]  # fmt: skip
 
 
@@ -70,7 +74,7 @@ def ones(word: int) -> set[int]:
 
 
 def run_words(pairs: list[tuple[int, int]]) -> list[list[int]]:
-    out = np.zeros((len(pairs), 7), np.int64)
+    out = np.zeros((len(pairs), 8), np.int64)
     word_results(table(pairs, 2), out)
     return out.tolist()  # type: ignore[no-any-return]
 

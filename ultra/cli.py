@@ -10,7 +10,23 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import DAMAGED, DONE, JOURNAL, LOST, NO, USAGE, captures, desk, fail, machine, rings, trade, venue, views
+from .commands import (
+    DAMAGED,
+    DONE,
+    JOURNAL,
+    LOST,
+    NO,
+    USAGE,
+    captures,
+    desk,
+    fail,
+    machine,
+    replays,
+    rings,
+    trade,
+    venue,
+    views,
+)  # fmt: skip
 from .config import ConfigError
 
 __all__ = ["DAMAGED", "DONE", "JOURNAL", "LOST", "NO", "USAGE", "main"]
@@ -43,6 +59,7 @@ def _code_of(error: Exception) -> int:
         "NoRoomError": USAGE, "BenchError": NO, "MulticastError": USAGE, "GatewayError": USAGE, "VenueError": LOST,
         "ExchangeError": USAGE, "OperatorError": USAGE, "OrderServerError": USAGE, "LoadError": USAGE,
         "DeskError": USAGE, "CommandError": USAGE, "ProjectionError": JOURNAL, "ServeError": USAGE,
+        "CapsuleError": JOURNAL, "ImageError": JOURNAL,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -56,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, desk, views, machine, rings, captures, venue):
+    for group in (trade, replays, desk, views, machine, rings, captures, venue):
         group.add(commands)
     return parser
 

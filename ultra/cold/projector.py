@@ -50,7 +50,8 @@ class Projector:
     ) -> None:
         self._replay, self._reader, self._commit_s = replay, segment.Reader(folder), commit_s
         self._engine = replay.machine.run.engine
-        self._result = replay.begin()
+        replay.begin(iter(()))
+        self._result = replay.result
         first = next(self._reader.frames())
         self._projection = Projection(path, self._reader.journal_id.hex(), replay.machine.loaded.spec)
         if rebuild or not _agrees(folder, self._projection):

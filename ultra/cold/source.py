@@ -32,11 +32,32 @@ class Block:
     sha256: str
 
 
-def blocks(path: Path, block_bytes: int = 1 << 22) -> Iterator[Block]:
-    """The decoded stream of a file, `block_bytes` at a time at most."""
+def blocks(path: Path, block_bytes: int = 1 << 22, start: int = 0, hashed: bool = True) -> Iterator[Block]:
+    """The decoded stream of a file from offset `start` of it on, `block_bytes` at a time at most.
+
+    What lies before is read and hashed; of a plain file, unless `hashed`, it is passed by: no block has a hash then."""
+    if start > 0 and not hashed and not is_gzip(path):
+        yield from _unhashed(path, block_bytes, start)
+        return
+    for block in _from_the_start(path, block_bytes):
+        skipped = min(start, len(block.data))
+        start -= skipped
+        # An empty one too: its hash is one that the journal may ask for.
+        yield Block(block.data[skipped:], block.file_offset, block.sha256) if skipped else block
+
+
+def _unhashed(path: Path, block_bytes: int, start: int) -> Iterator[Block]:
+    with path.open("rb", buffering=0) as file:
+        offset = file.seek(start)
+        while raw := file.read(min(READ_BYTES, block_bytes)):
+            offset += len(raw)
+            yield Block(raw, offset, "")
+
+
+def _from_the_start(path: Path, block_bytes: int) -> Iterator[Block]:
     digest = hashlib.sha256()
     offset = 0
-    member = _Member() if _is_gzip(path) else None
+    member = _Member() if is_gzip(path) else None
     with path.open("rb", buffering=0) as file:
         while raw := file.read(min(READ_BYTES, block_bytes)):
             digest.update(raw)
@@ -75,12 +96,13 @@ class _Member:
                 yield data
 
 
-def _is_gzip(path: Path) -> bool:
+def is_gzip(path: Path) -> bool:
+    """Whether a file begins as gzip does."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
-def ahead(path: Path, block_bytes: int = 1 << 22) -> Iterator[Block]:
+def ahead(path: Path, block_bytes: int = 1 << 22, start: int = 0, hashed: bool = True) -> Iterator[Block]:
     """`blocks`, read by a thread a few blocks ahead."""
     ready: queue.Queue[Block | BaseException | None] = queue.Queue(BLOCKS_AHEAD)
     stop = threading.Event()
@@ -88,7 +110,7 @@ def ahead(path: Path, block_bytes: int = 1 << 22) -> Iterator[Block]:
     def read() -> None:
         last: BaseException | None = None
         try:
-            for block in blocks(path, block_bytes):
+            for block in blocks(path, block_bytes, start, hashed):
                 if not _put(ready, block, stop):
                     return
         except (OSError, SourceError) as error:

@@ -1,4 +1,4 @@
-"""`ultra run`, `book`, `replay`, `gen`: recorded days in, orders and journals out."""
+"""`ultra run`, `book`, `gen`: recorded days in, orders and journals out."""
 
 import argparse
 import json
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config, ConfigError
-from . import DAMAGED, DONE, NO, command, configuration, fail, load_config, show_compiling
+from . import DAMAGED, DONE, command, configuration, fail, load_config, show_compiling
 
 
 def add(commands: Any) -> None:
-    """All four."""
-    for each in (_add_run, _add_book, _add_replay, _add_gen):
+    """All three."""
+    for each in (_add_run, _add_book, _add_gen):
         each(commands)
 
 
@@ -125,26 +125,6 @@ def _book(given: argparse.Namespace) -> int:
     found = books.build(config, given.file, given.depth)
     print(json.dumps(found.as_json()) if given.json else found.as_text())
     return fail(DAMAGED, found.damage) if found.damage else DONE
-
-
-def _add_replay(commands: Any) -> None:
-    parser = command(
-        commands, "replay", _replay, "Rebuild an engine from its journal and compare every state hash on the way.",
-        "ultra replay runs/20261123T093000",
-    )  # fmt: skip
-    parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--source", type=Path, metavar="FILE", help="the recorded file, when it has moved")
-    parser.add_argument("--force", action="store_true", help="replay although the strategy's code has changed")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
-
-
-def _replay(given: argparse.Namespace) -> int:
-    from ..ops import session
-
-    show_compiling()
-    found = session.replay(given.folder, given.source, given.force)
-    print(json.dumps(found) if given.json else session.replay_text(found))
-    return DONE if found["matches"] else NO
 
 
 def _add_gen(commands: Any) -> None:

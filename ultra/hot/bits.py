@@ -100,6 +100,23 @@ def above(typingctx: Any, word: Any, bit: Any) -> Any:
     return _binary(lambda b, word, bit: b.and_(word, b.shl(b.shl(I64(-1), bit), I64(1))))
 
 
+def _scatter(value: int) -> int:
+    return signed(int(value) * GOLDEN)
+
+
+@instruction(_scatter)
+def scatter(typingctx: Any, value: Any) -> Any:
+    """The value times 2^64 / golden ratio, wrapped: its top bits are a hash.
+
+    Not `*`: Numba promises LLVM that a product of int64 never wraps, and where LLVM knows the sign of a key, the bits
+    are whatever suits it."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.mul(args[0], I64(GOLDEN))
+
+    return types.int64(types.int64), codegen
+
+
 def _mix(state: int, value: int) -> int:
     product = ((int(state) ^ int(value)) * GOLDEN) & _ALL
     return signed(product ^ (product >> 32))

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import hot, memory, rare
 from .atomics import Cells, prefetch
-from .bits import GOLDEN
+from .bits import GOLDEN, scatter
 
 BITS, USED, BITS_MAX, GROWN, LONGEST = 0, 1, 2, 3, 4
 EMPTY = 0  # a key is never 0
@@ -44,7 +44,7 @@ def home(table: Table, key: int) -> int:
     """Row where the search for a key begins."""
     bits = int(table.cells[BITS])
     size = 1 << bits
-    return size + (((int(key) * GOLDEN) >> (64 - bits)) & (size - 1))
+    return size + ((scatter(key) >> (64 - bits)) & (size - 1))
 
 
 @hot
@@ -123,7 +123,7 @@ def remove_row(table: Table, gap: int) -> None:
         key = int(rows[row].key)
         if key == EMPTY:
             break
-        if ((row - ((key * GOLDEN) >> (64 - bits))) & (size - 1)) >= ((row - gap) & (size - 1)):
+        if ((row - (scatter(key) >> (64 - bits))) & (size - 1)) >= ((row - gap) & (size - 1)):
             rows[gap].key = key
             rows[gap].value = rows[row].value
             gap = row

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from ..cold import replay as replays
 from ..config import load
 from . import session
 
@@ -49,7 +50,7 @@ def _job(title: str, path: Path, spec: str, date: str, folder: Path) -> bool:
     session.write_report(page, ran)
     session.damage(ran)
     print(_indent(session.as_text(ran.summary)))
-    found = session.replay(folder / "journal", None, False)
+    found = session.replayed(replays.Replay(folder / "journal").play())
     print(_indent(f"replay    {session.replay_text(found).splitlines()[0]}"))
     print(_indent(f"again     ultra replay {folder / 'journal'}\npicture   {page}\n"))
     sys.stdout.flush()

@@ -115,21 +115,22 @@ def write_report(path: Path, ran: Ran) -> None:
     )
 
 
-def replay(folder: Path, source: Path | None, force: bool) -> dict[str, Any]:
-    """Replay a journal; the JSON of `ultra replay`."""
-    found = replays.Replay(folder, source_path=source, force=force).play()
+def replayed(found: replays.Replayed, *, snapshots: bool = False) -> dict[str, Any]:
+    """The JSON of `ultra replay`; if `snapshots` might have been used, with what came of that."""
     engine = found.machine.run.engine
+    about: dict[str, Any] = {"start": found.start, "skipped": found.skipped, "unproven": found.unproven}
     return {
         "records": found.records,
         "state_hash": found.state_hash,
         "matches": found.matches,
-        "records_per_s": round(found.records / found.wall_s) if found.wall_s else 0,
+        "records_per_s": round((found.records - found.start) / found.wall_s) if found.wall_s else 0,
         "decision_hash": assembly.decision_hash(engine),
         "orders": int(engine.cells[engines.ORDERS_SENT]),
         "fills": int(engine.market.fills.sum()),
         "checkpoints": found.checkpoints,
         "complete": found.complete,
         "mismatch": found.mismatch,
+        **(about if snapshots else {}),
     }
 
 
@@ -137,13 +138,19 @@ def replay_text(found: dict[str, Any]) -> str:
     """The answer in words."""
     verdict = "the same engine" if found["matches"] else f"NOT the same: {found['mismatch']}"
     if not found["complete"]:
-        verdict += "; the run did not end in good order, rebuilt to the last input the journal knows"
-    return (
+        verdict += "; not the end of a run in good order, but the last input asked for or known"
+    lines = [f"passed over: {why}" for why in found.get("skipped", ())]
+    if found.get("start"):
+        lines.append(f"{found['start']:,} inputs out of a snapshot")
+    if found.get("unproven"):
+        lines.append(f"not proven: {found['unproven']}")
+    return "\n".join([
+        *lines,
         f"{found['records']:,} inputs, {found['records_per_s']:,} a second, {found['checkpoints']} checkpoints: "
-        f"{verdict}\n"
-        f"{found['orders']:,} orders, {found['fills']:,} fills\n"
-        f"state     {found['state_hash']}\ndecisions {found['decision_hash']}"
-    )
+        f"{verdict}",
+        f"{found['orders']:,} orders, {found['fills']:,} fills",
+        f"state     {found['state_hash']}\ndecisions {found['decision_hash']}",
+    ])  # fmt: skip
 
 
 def generate(path: Path, instruments: int, messages: int, seed: int) -> dict[str, Any]:

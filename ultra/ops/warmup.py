@@ -13,7 +13,7 @@ from .. import apart, cache, inline, strategy
 from ..cold import assembly
 from ..config import load
 from ..hot import book as books
-from ..hot import clock, door, hiccup, memory
+from ..hot import clock, door, hiccup, memory, reindex
 from ..hot import fan as fans
 from ..hot import ring as rings
 from ..venues import flow, itch, paper
@@ -55,6 +55,8 @@ def _books() -> None:
     book, feed = books.create(16, 1 << 10, 16), rings.create(RECORD, 64)
     decoder = itch.create(16, [], selective=False)
     inline.books_only(book, decoder, feed, np.zeros(8, np.uint8), 0, 0)
+    itch.decode(decoder, np.zeros(8, np.uint8), 0, 0, feed)
+    reindex.rebuild(book, np.zeros(len(book.orders), np.uint8))
     door(books.top)(book, 0, 0, np.zeros(1, np.int64), np.zeros(1, np.int64))
 
 
