@@ -31,14 +31,14 @@ NET = "test_net.py::test_packets_arrive_as_a_queue_of_bytes"
 WINDOW = "test_mold_window.py::test_a_window_behaves_as_a_dict_of_messages"
 PLAIN = "test_mold_fuzz.py::test_a_receiver_delivers_what_a_plain_reading_delivers"
 UNANSWERED = "test_mold.py::test_without_its_server_a_gap_makes_the_books_stale_and_asking_ends"
-TWICE = "test_mold.py::test_each_try_waits_twice_as_long"
+EACH_TRY = "test_mold.py::test_each_try_waits_twice_as_long"
 OTHER = "test_mold.py::test_another_session_is_an_outcome_and_a_restart_begins_it"
-PACKET = "test_mold_ends.py::test_a_packet_is_what_it_says_or_malformed"
+DATAGRAM = "test_mold_ends.py::test_a_packet_is_what_it_says_or_malformed"
 SENDER = "test_mold_ends.py::test_a_sender_sends_the_archive_in_full_packets_on_every_line"
 ANSWER = "test_mold_ends.py::test_a_request_is_answered_to_whom_it_came_from"
 FAULT = "test_mold_ends.py::test_each_fault_does_what_it_is_called_and_is_counted"
 SEGMENTS = "test_pcap.py::test_segments_in_any_order_and_overlap_are_the_stream_once"
-NUMBERS = "test_pcap.py::test_numbers_are_followed"
+FOLLOWED = "test_pcap.py::test_numbers_are_followed"
 ORDERS = "test_orders.py::test_orders_behave_as_a_dict_of_states"
 SAMPLE = "test_histogram.py::test_a_percentile_is_at_most_a_thirty_second_above_the_sorted_sample"
 RATE = "test_risk.py::test_no_second_holds_more_orders_than_the_rate"
@@ -175,9 +175,9 @@ MUTANTS = (
     Mutant("mold_receiver", "mold.skip(receiver.packets.block, cells[POSITION], behind)", "cells[POSITION]", PLAIN),
     Mutant("mold_receiver", "cells[HIGH] and low == cells[LOW]", "cells[HIGH]", OTHER),
     Mutant("mold_receiver", "state, why = STALE, GAP", "state, why = LIVE, GAP", UNANSWERED),
-    Mutant("mold_receiver", "limits.backoff_ns << min(cells[TRIES], 32)", "limits.backoff_ns", TWICE),
+    Mutant("mold_receiver", "limits.backoff_ns << min(cells[TRIES], 32)", "limits.backoff_ns", EACH_TRY),
     # A packet with something behind it; a packet too long; a batch that only one line gets; what does not exist.
-    Mutant("moldudp64", "found == many and body == stop", "found == many", PACKET),
+    Mutant("moldudp64", "found == many and body == stop", "found == many", DATAGRAM),
     Mutant("mold_archive", "mold.PAYLOAD_MAX) - mold.HEADER", "mold.PAYLOAD_MAX)", SENDER),
     Mutant("mold_sender", "            sender.sent[line] = 0\n", "            pass\n", SENDER),
     Mutant("mold_server", "first + min(many, cells[MESSAGES_MAX])", "first + many", ANSWER),
@@ -185,7 +185,7 @@ MUTANTS = (
     # A segment that overlaps is given twice; a SYN that takes no number; a restart that is a repetition.
     Mutant("capture", "body[(self._next - behind) % WRAP :]", "body", SEGMENTS),
     Mutant("capture", "(packet.sequence + bool(packet.flags & SYN))", "packet.sequence", SEGMENTS),
-    Mutant("pcap", "elif first < due and first == 1:", "elif first < due and first == 0:", NUMBERS),
+    Mutant("pcap", "elif first < due and first == 1:", "elif first < due and first == 0:", FOLLOWED),
     # A fill that overtakes its acceptance; a fill that says too much; what is open when an order ends.
     Mutant("orders", "(SENT, ON_FILL, LIVE)", "(SENT, ON_FILL, SENT)", ORDERS),
     Mutant("orders", "if qty > row.qty - row.filled:", "if qty > row.qty:", ORDERS),

@@ -1,5 +1,6 @@
 """The tests are tested: each planted bug of `mutants.py` must turn its test red, and without it the test is green."""
 
+import ast
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import mutants
 import pytest
 from mutants import MUTANTS, Mutant
 
@@ -72,3 +74,9 @@ def test_a_mutant_is_caught(fates: dict[Mutant, Future[str]], mutant: Mutant) ->
 def test_every_test_named_here_is_green_without_a_mutant(tmp_path: Path) -> None:
     said = run(copy_tree(tmp_path), "plain", *sorted({mutant.test for mutant in MUTANTS}))
     assert re.search(r"^\d+ passed in ", said, re.MULTILINE), said[-2000:]
+
+
+def test_no_name_of_a_test_is_given_twice() -> None:
+    named = [target.id for node in ast.parse(Path(mutants.__file__).read_text()).body if isinstance(node, ast.Assign)
+             for target in node.targets if isinstance(target, ast.Name)]  # fmt: skip
+    assert len(named) == len(set(named)), "the second would stand for both"
