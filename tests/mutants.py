@@ -34,6 +34,7 @@ BOUNDARY = "test_risk.py::test_the_market_decides_just_at_the_boundary"
 LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
 REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
+SIM = "test_journal_sim.py::test_no_seed_loses_what_was_durable_or_invents_what_was_not"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 MUTANTS = (
@@ -114,4 +115,18 @@ MUTANTS = (
         "cause = output.slots[rings.polled(output, 0)].sequence",
         GATED,
     ),
+    # The journal: a sync that does not happen, of its records, its superblock, a sealed segment or a name; a frame that
+    # calls itself durable; what a dead one wrote written again; a checksum that nobody looks at.
+    Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", "", SIM),
+    Mutant(
+        "cold/journal", "            self._disk.fdatasync(self._block)\n        self._disk", "        self._disk", SIM
+    ),
+    Mutant(
+        "cold/journal", "truncate(self._file, self._at)\n        self.sync()\n", "truncate(self._file, self._at)\n", SIM
+    ),
+    Mutant("cold/journal", "HEADER_BYTES\n        self._disk.sync_names()\n", "HEADER_BYTES\n", SIM),
+    Mutant("cold/journal", "through, self.durable, self._frame_index", "through, through, self._frame_index", SIM),
+    Mutant("cold/journal", "self._capacity) < journal.written:", "self._capacity) < 0:", SIM),
+    Mutant("cold/segment", "crc32c(payload) != payload_crc or ", "", SIM),
+    Mutant("cold/superblock", 'crc32c(body) != struct.unpack_from("<I", data, at + BLOCK_BYTES - 4)[0]', "False", SIM),
 )

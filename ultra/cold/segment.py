@@ -1,35 +1,46 @@
-"""The journal's files: segments of frames, every frame with its own checksum. The format, and nothing else.
+"""The journal's files: segments of frames, every frame with its own checksum. The format, and how it is read.
 
     segment   SEGMENT header (64 B), then frames back to back, then zeros (written ahead, so that a sync need not
               change the file system's own tables)
     frame     FRAME header (64 B), then a payload padded with zeros to a multiple of 64 B
 
-A frame says up to which sequence all inputs are known once it is read (`through`), so that a run whose market data
-is only referred to can be rebuilt to the last input that was taken. A reader stops at the first frame that does not
-check; if a whole frame of the same journal follows, it was not a torn tail but damage, and reading refuses.
-Known bad case: damage in the very last frames looks like a torn tail.
+A frame is what was written at once: its records need no CRC and no watermark of their own, and stay the 64 bytes that
+the engine takes. It says up to which sequence all inputs are known once it is read (`through`), and up to which they
+were on disk before it was written (`durable`). A segment's header carries the CRC of all headers of the one before, so
+no frame can be taken from the middle of a journal unseen, nor a segment replaced.
+
+A reader stops at the first frame that does not check. After a power cut that is a torn tail, cut without a word,
+unless somebody says that it was durable: a later frame, the superblock, a later segment. Then it is damage, and
+reading refuses. A journal without syncs, and format 1, has no such witness: any good frame behind a bad one is damage.
+Known bad case: damage in the last batch before a power cut under load looks like a torn tail (see `superblock`).
 """
 
 import json
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from . import superblock
+from .disk import Disk, Folder
 from .native import crc32c
 
 MAGIC: Final = b"ULTRAJNL"
-VERSION: Final = 1
-SEGMENT: Final = struct.Struct("<8sIIq16s16sI4x")  # magic, version, index, first sequence, journal id, unused, crc
+VERSION: Final = 2
+OLD: Final = 1  # without code version, chain and superblock
+# magic, version, index, first sequence, journal id, code version, CRC of the headers before, crc
+SEGMENT: Final = struct.Struct("<8sIIq16s8sI4xI4x")
 FRAME: Final = struct.Struct("<4sIqqqqIIq8x")  # magic, kind, first, count, through, durable, bytes, payload crc, index
 FRAME_MAGIC: Final = b"FRAM"
 HEADER_BYTES: Final = 64
 RECORD_BYTES: Final = 64
 META: Final = 1  # payload: JSON about the run
 RECORDS: Final = 2  # payload: records of ultra.wire
-MARK: Final = 3  # no payload: `through` moved on
+MARK: Final = 3  # no payload: `through` moved on, or what stands before it is durable
+RETIRED: Final = "retired.ulj"  # stands for all segments before its own: their META, their chain
+PACKED: Final = ".zst"
+LOOKS: Final = 3  # a file is read again before it is called damaged: its writer may be at work
 
 
 class JournalError(Exception):
@@ -55,15 +66,44 @@ class Frame:
         return found
 
 
+class End(NamedTuple):
+    """Where a journal stands that its writer left in the middle."""
+
+    journal_id: bytes
+    segment_index: int
+    frames: int  # in all segments
+    at: int  # behind the last whole frame of the segment
+    through: int
+    written: int  # every record below this sequence that had to be written is there
+    chain: int  # CRC of the headers of the segment, up to there
+    generation: int  # of the superblock that is there
+
+
+class Head(NamedTuple):
+    """Header of a segment, as read."""
+
+    version: int
+    number: int
+    first: int
+    journal_id: bytes
+    code: bytes
+    chain: int
+
+
+def segment_name(index: int) -> str:
+    """File name of a segment."""
+    return f"segment-{index:06d}.ulj"
+
+
 def segment_path(folder: Path, index: int) -> Path:
     """File of a segment."""
-    return folder / f"segment-{index:06d}.ulj"
+    return folder / segment_name(index)
 
 
-def segment_header(index: int, first: int, journal_id: bytes) -> bytes:
-    """Header of a segment."""
-    body = SEGMENT.pack(MAGIC, VERSION, index, first, journal_id, bytes(16), 0)
-    return SEGMENT.pack(MAGIC, VERSION, index, first, journal_id, bytes(16), crc32c(body[:56]))
+def segment_header(index: int, first: int, journal_id: bytes, code: bytes = bytes(8), chain: int = 0) -> bytes:
+    """Header of a segment: `code` is the version of the code that wrote it, `chain` the CRC of the headers before."""
+    body = SEGMENT.pack(MAGIC, VERSION, index, first, journal_id, code, chain, 0)[:56]
+    return body + struct.pack("<I4x", crc32c(body))
 
 
 def frame_header(kind: int, first: int, count: int, through: int, durable: int, index: int, payload_bytes: int,
@@ -80,98 +120,225 @@ def padded(size: int) -> int:
 
 def segments(folder: Path) -> list[Path]:
     """The segment files of a journal, in order; JournalError when there are none or one is missing."""
-    found = sorted(folder.glob("segment-*.ulj"))
+    return [folder / name for _, name in segment_names(folder, Folder(folder))]
+
+
+def segment_names(folder: Path, disk: Disk) -> list[tuple[int, str]]:
+    """Index and file of each segment that was not retired, in order; JournalError when none is, or one is missing."""
+    present = disk.names()
+    found: dict[int, str] = {}
+    for name in present:
+        digits, _, ending = name.removeprefix("segment-").partition(".")
+        if name.startswith("segment-") and digits.isdigit() and ending in ("ulj", "ulj" + PACKED):
+            found.setdefault(int(digits), name)  # sorted: the plain file comes before its packed copy
     if not found:
         raise JournalError(f"{folder} holds no journal (no segment-*.ulj file)")
-    for index, path in enumerate(found):
-        if path != segment_path(folder, index):
-            raise JournalError(f"{folder}: {segment_path(folder, index).name} is missing; restore it from a copy")
-    return found
+    base = read_head(disk.read(RETIRED), disk.where(RETIRED), -1).number if RETIRED in present else 0
+    for index in range(base, max(found)):
+        if index not in found:
+            raise JournalError(f"{folder}: {segment_name(index)} is missing; restore it from a copy")
+    return [(index, found[index]) for index in sorted(found) if index >= base]
 
 
-def refuse_used(folder: Path) -> None:
+def refuse_used(folder: Path, disk: Disk | None = None) -> None:
     """JournalError when the folder holds a journal: one is never written over, nor continued by another run."""
-    if any(folder.glob("segment-*.ulj")):
+    if any(name.startswith("segment-") for name in (Folder(folder) if disk is None else disk).names()):
         raise JournalError(f"{folder} holds a journal already: choose another folder, or move it away")
 
 
-def read(folder: Path) -> Iterator[Frame]:
+def read(folder: Path, disk: Disk | None = None) -> Iterator[Frame]:
     """Every good frame of a journal in order. Stops at a torn tail; JournalError on damage."""
-    expected_id: bytes | None = None
-    paths = segments(folder)
-    index = 0
-    for number, path in enumerate(paths):
-        data = path.read_bytes()
-        last = number + 1 == len(paths)
-        if last and not any(data[:HEADER_BYTES]) and _later_frame(data, 0, index) < 0:
-            break  # the writer ended while it began this file
-        journal_id = _check_segment(path, data, number)
-        if expected_id is not None and journal_id != expected_id:
-            raise JournalError(f"{path} belongs to another journal")
-        expected_id = journal_id
-        at = HEADER_BYTES
-        while True:
-            frame = _frame_at(data, at, index, path.name)
-            if frame is None:
-                break
-            yield frame
-            index += 1
-            at += HEADER_BYTES + padded(len(frame.payload))
-        later = _later_frame(data, at, index)
-        if later >= 0:
-            raise JournalError(
-                f"{path} is damaged at offset {at} (frame {index}): a good frame follows at {later}. "
-                "This is not a torn tail; restore the file from a copy."
-            )
-        if not last and (at != len(data) or _first_index(paths[number + 1]) not in (index, -1)):
-            raise JournalError(
-                f"{path} is damaged or ends early at offset {at} (frame {index}), but {paths[number + 1].name} "
-                "follows; restore the file from a copy."
-            )
+    return Reader(folder, disk).read()
 
 
-class End(NamedTuple):
-    """Where a journal stands that its writer left in the middle."""
-
-    journal_id: bytes
-    segment_index: int
-    frames: int  # in all segments
-    at: int  # behind the last whole frame of the segment
-    through: int
-    written: int  # every record below this sequence that had to be written is there
-
-
-def end_of(folder: Path) -> End | None:
+def end_of(folder: Path, disk: Disk | None = None) -> End | None:
     """Where to go on; None when there is no frame yet. JournalError on damage."""
-    frames, through, written, last = 0, 0, 0, None
-    for last in read(folder):
-        frames += 1
-        through = max(through, last.through)
+    reader = Reader(folder, disk)
+    written, chain, last = 0, 0, None
+    for last in reader.read():
+        chain = reader.chain
         if last.kind == RECORDS:
             written = last.through
     if last is None:
         return None
-    data = (folder / last.segment).read_bytes()
-    index = int(last.segment.removeprefix("segment-").removesuffix(".ulj"))
     at = last.offset + HEADER_BYTES + padded(len(last.payload))
-    return End(_check_segment(folder / last.segment, data, index), index, frames, at, through, written)
+    generation = reader.commit.generation if reader.commit is not None else 0
+    index = int(last.segment[8:14])
+    return End(reader.journal_id, index, reader.frames, at, reader.through, written, chain, generation)
 
 
-def _check_segment(path: Path, data: bytes, number: int) -> bytes:
+class Reader:
+    """One reading of a journal from its beginning, and how far it came."""
+
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
+        self._folder = folder
+        self._disk: Disk = Folder(folder) if disk is None else disk
+        self.commit: superblock.Commit | None = None
+        self.journal_id = b""
+        self.code = b""
+        self.version = VERSION
+        self.frames = 0
+        self.through = 0
+        self.chain = 0
+        self.torn_at = 0  # where the last segment's good frames end
+        self.segment = ""
+
+    def read(self) -> Iterator[Frame]:
+        """Every good frame in order. Stops at a torn tail; JournalError on damage."""
+        # Before the segments: whatever it says is durable is then in what is read of them, though somebody writes.
+        self._witness()
+        names = segment_names(self._folder, self._disk)
+        yield from self._retired()
+        for number, (index, name) in enumerate(names):
+            last = number + 1 == len(names)
+            data = self._content(name)
+            if not self._begin(index, name, data, last):
+                break
+            at = HEADER_BYTES
+            while True:
+                frame = _frame_at(data, at, self.frames, name)
+                if frame is None:
+                    fresh = self._look_again(name, data, at) if last else data
+                    frame = _frame_at(fresh, at, self.frames, name) if fresh is not data else None
+                    data = fresh
+                    if frame is None:
+                        break
+                self.frames += 1
+                self.through = max(self.through, frame.through)
+                self.chain = crc32c(data[at : at + HEADER_BYTES], self.chain)
+                at += HEADER_BYTES + padded(len(frame.payload))
+                self.torn_at = at
+                yield frame
+            self._end(name, data, at, "" if last else names[number + 1][1])
+        if self.commit is not None and self.commit.frames > self.frames:
+            if self.commit.segment > names[-1][0]:
+                raise JournalError(
+                    f"{self._folder}: {segment_name(names[-1][0] + 1)} is missing; restore it from a copy"
+                )
+            raise self._damage(self.segment, self.torn_at, self._proof(b"", 0, True))
+
+    def _witness(self) -> None:
+        if superblock.NAME in self._disk.names():
+            self.commit = superblock.best(self._disk.read(superblock.NAME))
+            if self.commit is None:
+                where = self._disk.where(superblock.NAME)
+                raise JournalError(f"{where} is damaged, both its blocks: `ultra journal repair` makes it new")
+
+    def _content(self, name: str) -> bytes:
+        data = self._disk.read(name)
+        return unpacked(data, self._disk.where(name)) if name.endswith(PACKED) else data
+
+    def _retired(self) -> Iterator[Frame]:
+        if RETIRED not in self._disk.names():
+            return
+        data, where = self._disk.read(RETIRED), self._disk.where(RETIRED)
+        head = read_head(data, where, -1)
+        number: int = struct.unpack_from("<q", data, HEADER_BYTES + 48)[0] if len(data) >= 2 * HEADER_BYTES else 0
+        frame = _frame_at(data, HEADER_BYTES, number, RETIRED)
+        if frame is None:
+            raise JournalError(f"{where} is damaged: restore it from a copy")
+        self.journal_id, self.chain, self.frames, self.through = head.journal_id, head.chain, number, frame.through
+        self.segment = RETIRED
+        yield frame
+
+    def _begin(self, index: int, name: str, data: bytes, last: bool) -> bool:
+        """Check the header of a segment; False when its writer ended while he began it."""
+        where = self._disk.where(name)
+        may_be_torn = last and (self._synced or not any(data[:HEADER_BYTES]))
+        if may_be_torn and not good_head(data, index) and not self._proof(data, 0, last):
+            return False
+        head = read_head(data, where, index)
+        if self.journal_id and head.journal_id != self.journal_id:
+            raise JournalError(f"{where} belongs to another journal")
+        if head.version != OLD:
+            if self.commit is None:
+                missing = self._disk.where(superblock.NAME)
+                raise JournalError(f"{missing} is missing: `ultra journal repair` makes it new")
+            if self.commit.journal_id != head.journal_id:
+                raise JournalError(f"{where} belongs to another journal")
+            if head.chain != self.chain:
+                raise self._damage(self.segment, self.torn_at, f"{name} follows on other frames")
+        self.journal_id, self.code, self.version = head.journal_id, head.code, head.version
+        self.segment, self.torn_at, self.chain = name, HEADER_BYTES, crc32c(data[:HEADER_BYTES])
+        return True
+
+    @property
+    def _synced(self) -> bool:
+        """Whether its writer synced, so that a good frame behind a bad one may be what a power cut left."""
+        return self.commit is not None and not self.commit.state & superblock.UNSYNCED
+
+    def _proof(self, data: bytes, at: int, last: bool) -> str:
+        """Why what does not check at `at` was once on disk; "" when nobody says so."""
+        if last and self.commit is not None and self.commit.frames > self.frames:
+            return f"{self.commit.frames} frames were durable, inputs below {self.commit.through}"
+        if self._synced:
+            durable = _later_durable(data, at)
+            return f"inputs below {durable} were durable" if durable > self.through else ""
+        later = _later_frame(data, at, self.frames)
+        return f"a good frame follows at {later}" if later >= 0 else ""
+
+    def _look_again(self, name: str, data: bytes, at: int) -> bytes:
+        """The file as it is now, when what was read of it looks damaged: its writer may be at work."""
+        for _ in range(LOOKS):
+            if not self._proof(data, at, True) or _frame_at(data, at, self.frames, name) is not None:
+                break
+            data = self._content(name)
+        return data
+
+    def _end(self, name: str, data: bytes, at: int, after: str) -> None:
+        """JournalError unless a segment may end here."""
+        proof = self._proof(data, at, not after)
+        if not after:
+            if proof:
+                raise self._damage(name, at, proof)
+        elif at != len(data) or proof:
+            raise self._damage(name, at, proof or f"{after} follows")
+        elif self.version == OLD and _first_index(self._content(after)) not in (self.frames, -1):
+            raise self._damage(name, at, f"{after} follows and begins with another frame")
+
+    def _damage(self, name: str, at: int, why: str) -> JournalError:
+        return JournalError(
+            f"{self._disk.where(name)} is damaged at offset {at} (frame {self.frames}), behind input {self.through}: "
+            f"{why}. This is not a torn tail; `ultra journal repair` takes what is missing from a copy."
+        )
+
+
+def good_head(data: bytes, index: int) -> bool:
+    """Whether these bytes begin with the header of this segment (-1: of any)."""
     if len(data) < HEADER_BYTES:
-        raise JournalError(f"{path} is shorter than its header: not a segment")
-    magic, version, index, _, journal_id, _, crc = SEGMENT.unpack_from(data)
-    if magic != MAGIC or crc != crc32c(data[:56]) or any(data[60:HEADER_BYTES]) or index != number:
-        raise JournalError(f"{path} does not begin with the header of segment {number}")
-    if version != VERSION:
-        raise JournalError(f"{path} has format {version}; this version reads {VERSION}")
-    return bytes(journal_id)
+        return False
+    magic, _, found, _, _, _, _, crc = SEGMENT.unpack_from(data)
+    good = magic == MAGIC and crc == crc32c(data[:56]) and not any(data[60:HEADER_BYTES])
+    return bool(good and index in (found, -1))
 
 
-def _first_index(path: Path) -> int:
-    """Number of the first frame of a segment file, -1 when it has none (it was begun and no more, or is damaged)."""
-    with path.open("rb") as file:
-        data = file.read(2 * HEADER_BYTES)
+def read_head(data: bytes, where: str, index: int) -> Head:
+    """The header of a segment (-1: of any); JournalError when it is another."""
+    if len(data) < HEADER_BYTES:
+        raise JournalError(f"{where} is shorter than its header: not a segment")
+    if not good_head(data, index):
+        raise JournalError(f"{where} does not begin with the header of segment {index}; restore it from a copy")
+    _, version, found, first, journal_id, code, chain, _ = SEGMENT.unpack_from(data)
+    if version not in (OLD, VERSION):
+        raise JournalError(f"{where} has format {version}; this version reads {VERSION}")
+    return Head(version, found, first, journal_id, code, chain)
+
+
+def unpacked(data: bytes, where: str) -> bytes:
+    """A segment that `ultra journal compact` packed; JournalError when zstandard is missing, or it is damaged."""
+    try:
+        import zstandard
+    except ImportError as error:
+        raise JournalError(f"{where} is packed: pip install 'ultra-engine[journal]' to read it") from error
+    try:
+        found: bytes = zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise JournalError(f"{where} is damaged ({error}): restore it from a copy") from error
+    return found
+
+
+def _first_index(data: bytes) -> int:
+    """Number of the first frame of a segment, -1 when it has none (it was begun and no more, or is damaged)."""
     if len(data) < 2 * HEADER_BYTES:
         return -1
     index: int = struct.unpack_from("<q", data, HEADER_BYTES + 48)[0]
@@ -212,10 +379,14 @@ def _later_frame(data: bytes, at: int, index: int) -> int:
     return -1
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new file names durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _later_durable(data: bytes, at: int) -> int:
+    """The highest `durable` of any header behind `at`, -1 when there is none. It is true though the payload is torn."""
+    highest = -1
+    found = data.find(FRAME_MAGIC, at)
+    while found >= 0:
+        if found + HEADER_BYTES <= len(data):
+            durable, _, _, number = struct.unpack_from("<qIIq", data, found + 32)
+            if durable > highest and _header_at(data, found, number) is not None:
+                highest = durable
+        found = data.find(FRAME_MAGIC, found + 4)
+    return highest

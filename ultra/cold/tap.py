@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import IO, Final
 
+from .. import cache
 from ..config import Config
 from ..hot import ring as rings
 from ..hot.wait import wake_now
@@ -51,6 +52,7 @@ class Tap:
         command = [
             sys.executable, "-P", "-c", JOURNAL, "--folder", str(folder), "--ring-file", str(handle),
             "--segment-bytes", str(config.journal.segment_bytes), "--batch-max", str(config.journal.batch_record_max),
+            "--code", cache.key()[:16],
         ]  # fmt: skip
         if not config.journal.sync:
             command.append("--no-sync")
