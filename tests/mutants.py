@@ -119,7 +119,10 @@ MUTANTS = (
     # calls itself durable; what a dead one wrote written again; a checksum that nobody looks at.
     Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", "", SIM),
     Mutant(
-        "cold/journal", "            self._disk.fdatasync(self._block)\n        self._disk", "        self._disk", SIM
+        "cold/journal",
+        "            self._disk.fdatasync(self._block)\n        self._disk",
+        "            pass\n        self._disk",
+        SIM,
     ),
     Mutant(
         "cold/journal", "truncate(self._file, self._at)\n        self.sync()\n", "truncate(self._file, self._at)\n", SIM
