@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import DAMAGED, DONE, JOURNAL, LOST, NO, USAGE, fail, machine, rings, trade
+from .commands import DAMAGED, DONE, JOURNAL, LOST, NO, USAGE, fail, journal, machine, rings, trade
 from .config import ConfigError
 
 __all__ = ["DAMAGED", "DONE", "JOURNAL", "LOST", "NO", "USAGE", "main"]
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, machine, rings):
+    for group in (trade, journal, machine, rings):
         group.add(commands)
     return parser
 

@@ -196,10 +196,10 @@ class Reader:
                 break
             at = HEADER_BYTES
             while True:
-                frame = _frame_at(data, at, self.frames, name)
+                frame = frame_at(data, at, self.frames, name)
                 if frame is None:
                     fresh = self._look_again(name, data, at) if last else data
-                    frame = _frame_at(fresh, at, self.frames, name) if fresh is not data else None
+                    frame = frame_at(fresh, at, self.frames, name) if fresh is not data else None
                     data = fresh
                     if frame is None:
                         break
@@ -234,10 +234,10 @@ class Reader:
         data, where = self._disk.read(RETIRED), self._disk.where(RETIRED)
         head = read_head(data, where, -1)
         number: int = struct.unpack_from("<q", data, HEADER_BYTES + 48)[0] if len(data) >= 2 * HEADER_BYTES else 0
-        frame = _frame_at(data, HEADER_BYTES, number, RETIRED)
+        frame = frame_at(data, HEADER_BYTES, number, RETIRED)
         if frame is None:
             raise JournalError(f"{where} is damaged: restore it from a copy")
-        self.journal_id, self.chain, self.frames, self.through = head.journal_id, head.chain, number, frame.through
+        self.journal_id, self.chain, self.frames, self.through = head.journal_id, head.chain, number + 1, frame.through
         self.segment = RETIRED
         yield frame
 
@@ -280,7 +280,7 @@ class Reader:
     def _look_again(self, name: str, data: bytes, at: int) -> bytes:
         """The file as it is now, when what was read of it looks damaged: its writer may be at work."""
         for _ in range(LOOKS):
-            if not self._proof(data, at, True) or _frame_at(data, at, self.frames, name) is not None:
+            if not self._proof(data, at, True) or frame_at(data, at, self.frames, name) is not None:
                 break
             data = self._content(name)
         return data
@@ -355,7 +355,8 @@ def _header_at(data: bytes, at: int, index: int) -> tuple[int, int, int, int, in
     return None if found != index else (kind, first, count, through, durable, size, payload_crc)
 
 
-def _frame_at(data: bytes, at: int, index: int, name: str) -> Frame | None:
+def frame_at(data: bytes, at: int, index: int, name: str) -> Frame | None:
+    """The frame of this number at an offset of a segment; None unless all of it is there and checks."""
     header = _header_at(data, at, index)
     if header is None:
         return None
@@ -373,7 +374,7 @@ def _later_frame(data: bytes, at: int, index: int) -> int:
     while found >= 0:
         if found + HEADER_BYTES <= len(data):  # at any offset: bytes may have been lost or put in before it
             number = struct.unpack_from("<q", data, found + 48)[0]
-            if number >= index and _frame_at(data, found, number, "") is not None:
+            if number >= index and frame_at(data, found, number, "") is not None:
                 return found
         found = data.find(FRAME_MAGIC, found + 4)
     return -1
