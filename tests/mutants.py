@@ -35,6 +35,9 @@ LOCKSTEP = "test_apart.py::test_whoever_is_ahead_it_is_the_same_engine"
 REBORN = "test_apart.py::test_a_feed_that_dies_anywhere_sends_nothing_twice"
 GATED = "test_apart.py::test_a_gated_request_waits_until_its_cause_is_on_disk"
 SIM = "test_journal_sim.py::test_no_seed_loses_what_was_durable_or_invents_what_was_not"
+CHAIN = "test_superblock.py::test_a_later_segment_says_which_frames_were_before_it"
+BLOCKS = "test_superblock.py::test_the_superblock_on_disk_is_never_written_over"
+NOBODY = "test_journal_repair.py::test_what_nobody_has_is_said_and_given_up_only_when_told"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 
 MUTANTS = (
@@ -132,4 +135,10 @@ MUTANTS = (
     Mutant("cold/journal", "self._capacity) < journal.written:", "self._capacity) < 0:", SIM),
     Mutant("cold/segment", "crc32c(payload) != payload_crc or ", "", SIM),
     Mutant("cold/superblock", 'crc32c(body) != struct.unpack_from("<I", data, at + BLOCK_BYTES - 4)[0]', "False", SIM),
+    # A chain that nobody follows, or that every header leaves the same; the only good superblock written over; a frame
+    # that does not follow on what is there.
+    Mutant("cold/segment", "head.chain != self.chain", "False", CHAIN),
+    Mutant("cold/segment", "crc32c(header[:56], chain)", "crc32c(header, chain)", CHAIN),
+    Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
+    Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
 )

@@ -141,7 +141,7 @@ class Journal:
         )
         self._write(header, payload)
         self._at += room
-        self._chain = crc32c(header, self._chain)
+        self._chain = segment.link(header, self._chain)
         self._frame_index += 1
         self.through = max(self.through, through)
 
@@ -166,8 +166,8 @@ class Journal:
 
     def close(self) -> None:
         """Cut the zeros written ahead, sync and close. Whatever is damaged from now on is told from a torn tail."""
-        self._disk.abandon()
         self.settle()
+        self._disk.abandon()
         self._seal()
         self._durable_frames = self._frame_index
         self._note(superblock.CLOSED, self._generation)
@@ -198,7 +198,7 @@ class Journal:
         self._zero_ahead(segment.HEADER_BYTES)
         header = segment.segment_header(self._segment_index, first, self._id, self._code, self._chain)
         self._write(header, b"")
-        self._chain = crc32c(header)
+        self._chain = segment.link(header, 0)
         self._at = segment.HEADER_BYTES
         self._disk.sync_names()
 

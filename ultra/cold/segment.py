@@ -113,6 +113,11 @@ def frame_header(kind: int, first: int, count: int, through: int, durable: int, 
     return head[:56] + struct.pack("<I4s", crc32c(head[:56]), FRAME_MAGIC)
 
 
+def link(header: bytes, chain: int) -> int:
+    """The CRC of the headers up to this one. Without its own CRC: with it, every header would leave the same."""
+    return crc32c(header[:56], chain)
+
+
 def padded(size: int) -> int:
     """Bytes that a payload takes in the file."""
     return (size + HEADER_BYTES - 1) // HEADER_BYTES * HEADER_BYTES
@@ -188,6 +193,8 @@ class Reader:
         # Before the segments: whatever it says is durable is then in what is read of them, though somebody writes.
         self._witness()
         names = segment_names(self._folder, self._disk)
+        if self.commit is not None and self.commit.segment > names[-1][0]:
+            raise JournalError(f"{self._disk.where(segment_name(names[-1][0] + 1))} is missing; restore it from a copy")
         yield from self._retired()
         for number, (index, name) in enumerate(names):
             last = number + 1 == len(names)
@@ -205,16 +212,12 @@ class Reader:
                         break
                 self.frames += 1
                 self.through = max(self.through, frame.through)
-                self.chain = crc32c(data[at : at + HEADER_BYTES], self.chain)
+                self.chain = link(data[at : at + HEADER_BYTES], self.chain)
                 at += HEADER_BYTES + padded(len(frame.payload))
                 self.torn_at = at
                 yield frame
             self._end(name, data, at, "" if last else names[number + 1][1])
         if self.commit is not None and self.commit.frames > self.frames:
-            if self.commit.segment > names[-1][0]:
-                raise JournalError(
-                    f"{self._folder}: {segment_name(names[-1][0] + 1)} is missing; restore it from a copy"
-                )
             raise self._damage(self.segment, self.torn_at, self._proof(b"", 0, True))
 
     def _witness(self) -> None:
@@ -259,7 +262,7 @@ class Reader:
             if head.chain != self.chain:
                 raise self._damage(self.segment, self.torn_at, f"{name} follows on other frames")
         self.journal_id, self.code, self.version = head.journal_id, head.code, head.version
-        self.segment, self.torn_at, self.chain = name, HEADER_BYTES, crc32c(data[:HEADER_BYTES])
+        self.segment, self.torn_at, self.chain = name, HEADER_BYTES, link(data[:HEADER_BYTES], 0)
         return True
 
     @property
