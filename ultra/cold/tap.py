@@ -41,6 +41,7 @@ class Tap:
         self._process: subprocess.Popen[bytes] | None = None
         self._meta: dict[str, object] = {}
         self.restarts = 0
+        self.lost = ""  # why nothing more is journaled, once it was decided to go on without
 
     def start(self, meta: dict[str, object]) -> None:
         """Start the journal's process. It need not be ready when the first record comes: the ring holds them."""
@@ -77,6 +78,9 @@ class Tap:
     def check(self) -> None:
         """JournalError when the journal failed or is gone. One that was killed is started again where it was: the ring
         has what it did not write. One that failed is not: a write or sync is never tried twice."""
+        if self.lost:
+            self.ring.cells[rings.GATE] = self.ring.cells[rings.CURSOR]  # nobody else takes them any more
+            return
         failed = int(self.ring.cells[JOURNAL_FAILED])
         ended = None if self._process is None else self._process.poll()
         if not failed and ended is not None and ended < 0 and self.restarts < self._config.journal.restart_max:
@@ -90,6 +94,11 @@ class Tap:
                 f"journal {self.folder}: {reason}; on disk up to input {self.durable}. Free space or choose another "
                 "folder, then run again; `ultra replay` shows what is there."
             )
+
+    def give_up(self, why: str) -> None:
+        """Go on without a journal that failed: what comes now is in memory only, and is never called durable."""
+        self.lost = why
+        self.check()
 
     def hurry(self) -> None:
         """Somebody waits until it is on disk: wake the journal, if it sleeps."""
