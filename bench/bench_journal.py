@@ -27,7 +27,7 @@ from ultra.hot import ring as rings
 from ultra.hot.atomics import load_acquire
 from ultra.wire import JOURNAL_DURABLE, TIMER
 
-ROUNDS, RATE, PACED, POURED, RING = 3, 650_000, 650_000, 4_000_000, 1 << 20
+ROUNDS, RATES, POURED, RING = 3, (50_000, 650_000), 4_000_000, 1 << 20
 COMMITS = {512: 400, 4096: 100}  # records in a commit: commits
 WAIT_TICKS = 1 << 37  # half a minute or so
 
@@ -168,11 +168,12 @@ def test_durable_and_alternatives(benchmark, tmp_path):
         for number in range(ROUNDS):
             for key, value in bare(tmp_path / f"bare{number}").items():
                 note(f"bare fdatasync 64 KiB {key} us", value / 1000)
-            appends, durable, _, _ = paced(tmp_path / f"paced{number}", PACED, 1e9 / RATE)
-            for key, value in appends.items():
-                note(f"append at 650K/s {key} ns", value)
-            for key, value in durable.items():
-                note(f"hand-over to durable at 650K/s {key} us", value / 1000)
+            for per_s in RATES:
+                appends, durable, _, _ = paced(tmp_path / f"{per_s}-{number}", per_s, 1e9 / per_s)
+                for key, value in appends.items():
+                    note(f"append at {per_s}/s {key} ns", value)
+                for key, value in durable.items():
+                    note(f"hand-over to durable at {per_s}/s {key} us", value / 1000)
             _, _, rate, each = paced(tmp_path / f"poured{number}", POURED, 0)
             note("sustained durable M records/s", rate / 1e6)
             note("append in a burst that the ring holds, ns each", each)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -168,8 +169,10 @@ class Folder:
             try:
                 at, zeros = 0, bytes(STEP_BYTES)
                 while at < size and not self._unwanted.is_set():
+                    begun = time.monotonic()
                     at += os.pwrite(handle, zeros[: size - at], at)
                     os.fdatasync(handle)
+                    self._unwanted.wait(time.monotonic() - begun)  # half of the disk is the writer's
                 self._ready = at >= size
             finally:
                 os.close(handle)

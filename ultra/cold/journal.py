@@ -1,9 +1,11 @@
 """The journal: a process beside the engine that takes numbered inputs from a shared ring and makes them durable.
 
-The engine stores into memory only. This process writes what has come since the last time with one pwrite, then one
+The engine stores into memory only. This process writes what has come since the last time as frames, then does one
 fdatasync, then says so (`durable`), and begins again: records group themselves by the length of a sync. Slots are given
 back after the write, since a written page outlives the engine. When the engine dies, killed or not, its end of the
-pipe closes; the ring outlives it in our mapping, so everything it published is still written.
+pipe closes; the ring outlives it in our mapping, so everything it published is still written. When nothing comes for a
+while it says durably, in a frame and in the superblock, that all of it is durable (`settle`). It reaches files only by
+`disk.Disk`, so tests run it on a simulated one (tests/test_journal_sim.py).
 
 Invariant: `durable` never says more than a successful sync covered. A write or sync that fails ends the journal with
 its errno in the ring; it is never tried again (PostgreSQL's lesson of 2018).
