@@ -5,7 +5,8 @@ before anybody asks. A power cut leaves of every sector that differs the old, th
 new, or garbage where the two differ; of a length, either; of what was done to names since the last `sync_names` any
 part, in order for each name. A killed process leaves all that was written. A sync that fails loses what was to be
 synced, and the next one says that all is well (what Linux does). Writes are cut short at random.
-Known bad case: whole sectors elsewhere, misdirected or lost though synced; only one flipped bit stands for them.
+`rot` is what befalls a disk later: a bit, a sector, a sector that was meant for another place.
+Known bad case: two such things at once; the journal promises nothing then.
 """
 
 import errno
@@ -202,8 +203,17 @@ class SimDisk:
                         left[at + k] = int(rand() * 256)
         return bytes(left)
 
-    def flip(self) -> None:
-        """One bit of one file."""
-        file = self.files[self.dice.choice(sorted(self.files))]
-        if file.now:
-            file.now[int(self.rand() * len(file.now))] ^= 1 << int(self.rand() * 8)
+    def rot(self) -> None:
+        """One bit of one file, or one sector: zeros, garbage, or what belongs elsewhere in it."""
+        now = self.files[self.dice.choice(sorted(self.files))].now
+        if not now:
+            return
+        at, how = int(self.rand() * len(now)), self.rand()
+        if how < 0.6:
+            now[at] ^= 1 << int(self.rand() * 8)
+            return
+        at -= at % SECTOR
+        size = min(SECTOR, len(now) - at)
+        other = int(self.rand() * (len(now) // SECTOR)) * SECTOR
+        what = bytes(size) if how < 0.75 else self.dice.randbytes(size) if how < 0.9 else now[other : other + size]
+        now[at : at + size] = what.ljust(size, b"\0")

@@ -3,7 +3,8 @@
 One seed is one history: records come, are written and synced, the disk grows full or its sync fails, the process is
 killed or the power cut at any call, it comes back, perhaps twice. `ultra.cold.journal` runs as it does in production,
 on `sim_disk`. After every end the journal is read: without damage it must read (no false alarm), give every record
-below what was acknowledged, and no other. Then one bit is flipped: it must refuse, or give at least what it can prove.
+below what was acknowledged, and no other. Then a bit or a sector rots: it must refuse, or give at least what it can
+prove.
 A red seed says its number: `trial(seed)` in a debugger is that history again.
 """
 
@@ -47,7 +48,7 @@ class World:
         self.published: list[int] = []  # sequences of records
         self.next = 0  # sequence; not every input is a record
         self.acked = 0  # what the journal called durable
-        self.proven = 0  # what it can still prove, whatever one bit says
+        self.proven = 0  # what it can still prove, whatever rots
         self.gate = 0  # slots given back before the turn that is under way
         self.restart(0)
 
@@ -154,13 +155,13 @@ def trial(seed: int) -> str:
             disk = disk.powered_again()
             world.restart(assert_holds(world, disk, world.acked)[1])
     if rand() < 0.6 and disk.files:
-        end = flipped(world, disk, world.proven)
+        end = rotten(world, disk, world.proven)
     return end
 
 
-def flipped(world: World, disk: SimDisk, proven: int) -> str:
+def rotten(world: World, disk: SimDisk, proven: int) -> str:
     before = recovered(disk)
-    disk.flip()
+    disk.rot()
     try:
         after = assert_holds(world, disk, proven)
     except JournalError:
