@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import journaled, through, ultra
+from runs import assert_same, journaled, market, ran, replayed, through, ultra
 
 from ultra.cold import segment, superblock
 from ultra.cold.journal import Journal
@@ -213,3 +213,15 @@ def test_records_are_exported_as_columns(desk: Path, tmp_path: Path) -> None:
     assert table.column_names == list(records.dtype.names)
     for name in table.column_names:
         assert table[name].to_pylist() == records[name].tolist()
+
+
+def test_a_run_is_replayed_from_a_journal_that_its_mirror_repaired(tmp_path: Path) -> None:
+    day, desk, mirror = tmp_path / "day.itch50", tmp_path / "desk", tmp_path / "mirror"
+    day.write_bytes(market(3000))
+    run = ran(day, desk, journal__mirror=mirror, journal__batch_record_max=64)
+    flip(segment.segments(desk)[0], 9000)
+    refused = replayed(desk)
+    assert refused.code == 4 and "segment-000000.ulj is damaged at offset" in refused.said
+    code, found, said = ultra("journal", "repair", str(desk), "--from", str(mirror), "--json")
+    assert code == 0 and found["inputs"] == run["records"], said
+    assert_same(run, replayed(desk))

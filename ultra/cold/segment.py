@@ -204,12 +204,11 @@ class Reader:
             at = HEADER_BYTES
             while True:
                 frame = frame_at(data, at, self.frames, name)
+                if frame is None and last:
+                    data = self._look_again(name, data, at)
+                    frame = frame_at(data, at, self.frames, name)
                 if frame is None:
-                    fresh = self._look_again(name, data, at) if last else data
-                    frame = frame_at(fresh, at, self.frames, name) if fresh is not data else None
-                    data = fresh
-                    if frame is None:
-                        break
+                    break
                 self.frames += 1
                 self.through = max(self.through, frame.through)
                 self.chain = link(data[at : at + HEADER_BYTES], self.chain)

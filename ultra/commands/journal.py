@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def add(commands: Any) -> None:
     compact.add_argument(
         "--retire-below", type=int, default=0, metavar="N", help="remove segments whose inputs are all below this"
     )
-    compact.add_argument("--level", type=int, default=9, metavar="1..22", help="of zstd (default 9)")
+    compact.add_argument(
+        "--level", type=int, choices=range(1, 23), default=9, metavar="1..22", help="of zstd (default 9)"
+    )
     export = command(
         inside, "export", _export, "All records as a Parquet file, a column a field.",
         "ultra journal export runs/desk -o desk.parquet",
@@ -43,37 +46,37 @@ def add(commands: Any) -> None:
         each.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
 
 
-def _show(given: argparse.Namespace, found: dict[str, Any]) -> None:
+def _show(given: argparse.Namespace, act: Callable[[], dict[str, Any]]) -> int:
+    try:
+        found = act()
+    except OSError as error:
+        return fail(JOURNAL, f"{given.folder}: {error}; what was there is as it was")
     if given.json:
         print(json.dumps(found))
     else:
-        print("\n".join(f"{key:<12} {value}" for key, value in found.items() if value != ""))
+        print("\n".join(f"{key:<12} {value}" for key, value in found.items() if value not in ("", None)))
+    return fail(JOURNAL, found["damage"]) if found.get("damage") and "repaired" not in found else DONE
 
 
 def _check(given: argparse.Namespace) -> int:
     from ..ops import journal
 
-    found = journal.check(given.folder)
-    _show(given, found)
-    return fail(JOURNAL, found["damage"]) if found["damage"] else DONE
+    return _show(given, lambda: journal.check(given.folder))
 
 
 def _repair(given: argparse.Namespace) -> int:
     from ..ops import repair
 
-    _show(given, repair.repair(given.folder, given.copy, given.cut))
-    return DONE
+    return _show(given, lambda: repair.repair(given.folder, given.copy, given.cut))
 
 
 def _compact(given: argparse.Namespace) -> int:
     from ..ops import journal
 
-    _show(given, journal.compact(given.folder, given.retire_below, given.level))
-    return DONE
+    return _show(given, lambda: journal.compact(given.folder, given.retire_below, given.level))
 
 
 def _export(given: argparse.Namespace) -> int:
     from ..ops import journal
 
-    _show(given, journal.export(given.folder, given.output or given.folder / "records.parquet"))
-    return DONE
+    return _show(given, lambda: journal.export(given.folder, given.output or given.folder / "records.parquet"))

@@ -37,9 +37,9 @@ def check(folder: Path) -> dict[str, Any]:
         "code": reader.code.hex(), "segments": sum(name.startswith("segment-") for name in names),
         "packed": sum(name.endswith(segment.PACKED) for name in names), "retired": RETIRED in names,
         "bytes": sum((folder / name).stat().st_size for name in names), "frames": reader.frames, "records": records,
-        "inputs": reader.through, "durable": commit.through if commit is not None else -1,
+        "inputs": reader.through, "durable": commit.through if commit is not None else None,
         "ended": "in good order" if state & superblock.CLOSED else "not said" if commit is None else "no",
-        "synced": not state & superblock.UNSYNCED,
+        "synced": not state & superblock.UNSYNCED if commit is not None else None,
     }  # fmt: skip
 
 

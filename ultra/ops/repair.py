@@ -9,7 +9,7 @@ Always true: what was durable is in the result, or nothing is changed (unless `c
 Known bad case: a journal whose beginning was retired; only files copied back from a backup restore it.
 """
 
-import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -106,11 +106,15 @@ def repair(folder: Path, copy: Path | None = None, cut: bool = False) -> dict[st
     if (folder / segment.RETIRED).exists():
         raise JournalError(f"{folder}: its beginning was retired; copy the damaged file back from a backup. {why}")
     ours, theirs = Salvage(folder), Salvage(copy) if copy is not None else None
-    reach = _merge(ours, theirs, target)
+    try:
+        reach = _merge(ours, theirs, target)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     ours.beyond(NEVER)  # all of it is looked at
     durable = ours.durable
     if reach < durable and not cut:
-        _remove(target)
+        shutil.rmtree(target, ignore_errors=True)
         raise JournalError(
             f"{folder}: inputs from {reach} are in neither, and those below {durable} were durable. Name a copy that "
             "has them with --from DIR, or give them up with --cut"
@@ -142,7 +146,6 @@ def _merge(ours: Salvage, theirs: Salvage | None, target: Path) -> int:
     heads = [pool.beyond(0) for pool in pools]
     metas = {pool.meta for pool in pools if pool.meta}
     if len(metas) != 1:
-        _remove(target)
         what = f"{pools[-1].folder} is of another run" if metas else f"nothing says what run {ours.folder} is of"
         raise JournalError(f"{what}: choose another copy")
     made.append(META, 0, 0, 0, metas.pop())
@@ -153,7 +156,6 @@ def _merge(ours: Salvage, theirs: Salvage | None, target: Path) -> int:
             break
         frame = good[0]
         if len(good) == 2 and _differ(good[0], good[1], reach):
-            _remove(target)
             raise JournalError(f"{pools[-1].folder} has other records from input {reach} on: choose another copy")
         first, payload = _rest(frame, reach)
         kind = frame.kind if payload or frame.kind != RECORDS else MARK
@@ -187,9 +189,3 @@ def _differ(one: Frame, other: Frame, reach: int) -> bool:
 
 def _beside(folder: Path, ending: str) -> Path:
     return folder.with_name(folder.name + ending)
-
-
-def _remove(folder: Path) -> None:
-    for path in folder.iterdir():
-        os.unlink(path)
-    folder.rmdir()
