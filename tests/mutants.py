@@ -47,6 +47,8 @@ TWICE = """            try:
                 self._disk.fdatasync(self._file)
 """
 
+AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
+
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
     Mutant("book", "book.orders[after].prev = before", "book.orders[after].prev = NONE", BOOK),
@@ -143,6 +145,8 @@ MUTANTS = (
     Mutant("cold/segment", "crc32c(payload) != payload_crc or ", "", SIM),
     Mutant("cold/superblock", 'crc32c(body) != struct.unpack_from("<I", data, at + BLOCK_BYTES - 4)[0]', "False", SIM),
     Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", TWICE, SIM),
+    # How far the engine is, read after its records.
+    Mutant("cold/journal", "if processed > journal.through:", f"if ({AFTER}) > journal.through:", SIM),
     # A chain that nobody follows, or that every header leaves the same; the only good superblock written over; a frame
     # that does not follow on what is there.
     Mutant("cold/segment", "head.chain != self.chain", "False", CHAIN),

@@ -12,6 +12,7 @@ Known bad case: two such things at once; the journal promises nothing then.
 import errno
 import os
 import random
+from collections.abc import Callable
 
 SECTOR = 64
 
@@ -39,8 +40,11 @@ class SimDisk:
         self.handles: list[File | None] = []
         self.cut_after = self.fail_after = 1 << 60
         self.ahead = 0
+        self.meanwhile: Callable[[], None] | None = None  # what others do while a write or a sync takes its time
 
     def tick(self) -> None:
+        if self.meanwhile is not None and self.rand() < 0.15:
+            self.meanwhile()
         self.cut_after -= 1
         if self.cut_after < 0:
             raise PowerCut

@@ -24,7 +24,7 @@ from ultra.wire import JOURNAL_DURABLE, JOURNAL_PROCESSED, RING_CELLS, RING_CURS
 
 FOLDER, CAPACITY, SEEDS = Path("sim"), 16, 100_000
 MEMORY = bytearray(RING_CELLS * 8 + CAPACITY * 64)
-RECORDS = [bytes([k]) * 8 + k.to_bytes(8, "little") + bytes([255 - k]) * 48 for k in range(200)]
+RECORDS = [bytes([k]) * 8 + k.to_bytes(8, "little") + bytes([255 - k]) * 48 for k in range(256)]
 DICE = random.Random()
 
 
@@ -49,7 +49,7 @@ class World:
         self.next = 0  # sequence; not every input is a record
         self.acked = 0  # what the journal called durable
         self.proven = 0  # what it can still prove, whatever rots
-        self.gate = 0  # slots given back before the turn that is under way
+        self.gate = 0  # slots given back when somebody last published
         self.restart(0)
 
     def restart(self, through: int) -> None:
@@ -61,6 +61,9 @@ class World:
 
     def publish(self) -> None:
         cells, rand = self.tap.cells, DICE.random
+        if self.next > 240:
+            return
+        self.gate = cells.load_acquire(RING_GATE)  # slots below it may be filled again from now on
         cursor = cells.load_acquire(RING_CURSOR)
         for _ in range(min(int(rand() * 5), CAPACITY - cursor + cells.load_acquire(RING_GATE))):
             self.next += int(rand() * 1.5)  # an input that is only referred to
@@ -75,13 +78,14 @@ class World:
             cells.store_release(JOURNAL_PROCESSED, self.next)
 
     def live(self, disk: SimDisk, segment_bytes: int, resume: bool) -> None:
-        """One life of the journal's process."""
+        """One life of the journal's process; in some the engine goes on while it waits for the disk."""
+        disk.meanwhile = self.publish if DICE.random() < 0.4 else None
         journal = journals.Journal(FOLDER, segment_bytes=segment_bytes, resume=resume, disk=disk)
         journals.begin(self.tap, journal, {})
         self.note()
         for _ in range(int(DICE.random() * 5)):
             self.publish()
-            before, self.gate = journal.durable, self.tap.cells.load_acquire(RING_GATE)
+            before = journal.durable
             if journals.turn(self.tap, journal, 1 + int(DICE.random() * 4)):
                 self.note()
                 self.proven = max(self.proven, before)
@@ -89,6 +93,7 @@ class World:
                 journal.settle()
                 self.proven = max(self.proven, journal.durable)
         if DICE.random() < 0.2:
+            disk.meanwhile = None
             while journals.turn(self.tap, journal, 4):
                 self.note()
             journal.close()
