@@ -9,6 +9,7 @@ from golden import FOLDER, KEYS
 from runs import replayed
 
 from ultra.cold import segment
+from ultra.cold.journal import Journal
 from ultra.ops import journal as journals
 
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
@@ -43,3 +44,11 @@ def test_a_golden_journal_is_the_same_bytes_when_it_is_written_again(name: str) 
     if name.startswith(f"v{segment.VERSION}"):
         head = segment.read_head(data, name, 0)
         assert data[:64] == segment.segment_header(0, head.first, head.journal_id, head.code, head.chain)
+
+
+def test_nothing_is_added_to_a_journal_of_the_old_format(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER / "v1-reference", tmp_path / "old")
+    before = (tmp_path / "old" / "segment-000000.ulj").read_bytes()
+    with pytest.raises(segment.JournalError, match="has format 1: it is read, but nothing is added to it"):
+        Journal(tmp_path / "old", segment_bytes=1 << 20, resume=True)
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "old").iterdir()] == [("segment-000000.ulj", before)]

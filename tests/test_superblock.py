@@ -3,6 +3,7 @@
 And what none of them says may be gone after a power cut: it is cut, and the journal goes on.
 """
 
+import errno
 import os
 from pathlib import Path
 
@@ -208,3 +209,27 @@ def test_segments_are_made_ahead_and_none_is_left_over(tmp_path: Path) -> None:
     journal.close()
     assert not (tmp_path / AHEAD).exists()
     assert [frame.count for frame in read(tmp_path)] == [0, *[512] * 120, 0]
+
+
+def test_zeros_that_find_no_room_leave_what_there_is_to_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, pwrite, left = Folder(tmp_path), os.pwrite, [3 << 20]
+
+    def limited(handle: int, data: bytes, at: int) -> int:
+        if left[0] <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left[0] -= len(data)
+        return pwrite(handle, data, at)
+
+    monkeypatch.setattr(os, "pwrite", limited)
+    folder.prepare(8 << 20)
+    assert folder._maker is not None
+    folder._maker.join()
+    assert folder.take("segment-000000.ulj") == -1 and folder.names() == []
+    left[0] = 1 << 30
+    folder.prepare(2 << 20)
+    folder._maker.join()
+    handle = folder.take("segment-000000.ulj")
+    assert os.fstat(handle).st_size == 2 << 20 and folder.names() == ["segment-000000.ulj"]
+    os.close(handle)

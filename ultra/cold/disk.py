@@ -176,6 +176,8 @@ class Folder:
                 self._ready = at >= size
             finally:
                 os.close(handle)
+        if not self._ready:  # what room there is, is the writer's
+            (self.path / AHEAD).unlink(missing_ok=True)
 
 
 def _sync_folder(path: Path) -> None:

@@ -94,6 +94,8 @@ class Journal:
         if not any(name.startswith("segment-") for name in self._disk.names()):
             return None
         end = segment.end_of(folder, self._disk)
+        if superblock.NAME not in self._disk.names():
+            raise segment.JournalError(f"{folder} has format {segment.OLD}: it is read, but nothing is added to it")
         for index, name in segment.segment_names(folder, self._disk):
             if end is None or index > end.segment_index:
                 self._disk.unlink(name)  # begun, and without a frame
