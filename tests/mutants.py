@@ -143,6 +143,7 @@ MUTANTS = (
     Mutant("cold/journal", "through, self.durable, self._frame_index", "through, through, self._frame_index", SIM),
     Mutant("cold/journal", "self._capacity) < journal.written:", "self._capacity) < 0:", SIM),
     Mutant("cold/segment", "crc32c(payload) != payload_crc or ", "", SIM),
+    Mutant("cold/segment", " or crc != crc32c(data[at : at + 56])", "", SIM),
     Mutant("cold/superblock", 'crc32c(body) != struct.unpack_from("<I", data, at + BLOCK_BYTES - 4)[0]', "False", SIM),
     Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", TWICE, SIM),
     # How far the engine is, read after its records.

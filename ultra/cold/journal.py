@@ -130,6 +130,7 @@ class Journal:
         if self._sync:
             self._disk.fdatasync(self._block)  # the next one written is the other
         self.sync()
+        self._keep_block()
 
     def append(self, kind: int, first: int, count: int, through: int, payload: bytes | memoryview) -> None:
         """Write one frame (not yet durable). OSError when the file system refuses."""
