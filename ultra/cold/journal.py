@@ -41,7 +41,7 @@ from .native import Bell, Cells, crc32c
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-ZERO_AHEAD_BYTES: Final = 4 << 20
+ZERO_AHEAD_BYTES: Final = 1 << 19
 PREPARE_AT: Final = 4  # the next segment is made once this one is a quarter full
 IDLE_NS: Final = 500_000
 SETTLE_AFTER: Final = 32  # looks that found nothing
