@@ -73,6 +73,10 @@ CUT = "test_image.py::test_for_any_cut_a_snapshot_and_its_tail_are_the_whole"
 BETWEEN_PARTS = "test_image.py::test_no_flipped_bit_between_its_parts_passes"
 INPUTS = "test_capsule.py::test_inputs_are_those_of_a_journal_that_has_them_all"
 TAIL = "test_follow.py::test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole"
+SIM = "test_journal_sim.py::test_no_seed_loses_what_was_durable_or_invents_what_was_not"
+CHAIN = "test_superblock.py::test_a_later_segment_says_which_frames_were_before_it"
+BLOCKS = "test_superblock.py::test_the_superblock_on_disk_is_never_written_over"
+NOBODY = "test_journal_repair.py::test_what_nobody_has_is_said_and_given_up_only_when_told"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 WHOLE = "test_ouch.py::test_an_appendage_is_tiled_by_its_tags"
 PACKET = "test_ouch.py::test_a_packet_is_whole_or_not_or_hostile"
@@ -98,6 +102,15 @@ RULES = "test_matching_rules.py::test_"
 BOUNDS = RULES + "the_bounds_of_band_and_size_are_allowed"
 TIES = RULES + "the_auction_price_and_its_tie_breaks"
 QUEUE, DESK, AUCTION = "venues/matching_queue", "venues/matching_desk", "venues/matching_auction"
+
+# A failed sync tried again: the kernel then says that all is well.
+TWICE = """            try:
+                self._disk.fdatasync(self._file)
+            except OSError:
+                self._disk.fdatasync(self._file)
+"""
+
+AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
 
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
@@ -340,4 +353,31 @@ MUTANTS = (
     ),
     Mutant("background", "NEW, IMMEDIATE, row.side ^ 1", "NEW, IMMEDIATE, row.side", OPEN_BY),
     Mutant("arrivals", "(value >> whole >> 4) * factor", "(value >> 4) * factor", HALF),
+    # The journal: a sync that does not happen, of its records, its superblock, a sealed segment or a name; a frame that
+    # calls itself durable; what a dead one wrote written again; a checksum that nobody looks at.
+    Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", "", SIM),
+    Mutant(
+        "cold/journal",
+        "            self._disk.fdatasync(self._block)\n        self._disk",
+        "            pass\n        self._disk",
+        SIM,
+    ),
+    Mutant(
+        "cold/journal", "truncate(self._file, self._at)\n        self.sync()\n", "truncate(self._file, self._at)\n", SIM
+    ),
+    Mutant("cold/journal", "HEADER_BYTES\n        self._disk.sync_names()\n", "HEADER_BYTES\n", SIM),
+    Mutant("cold/journal", "through, self.durable, self._frame_index", "through, through, self._frame_index", SIM),
+    Mutant("cold/journal", "self._capacity) < journal.written:", "self._capacity) < 0:", SIM),
+    Mutant("cold/segment", "crc32c(payload) != payload_crc or ", "", SIM),
+    Mutant("cold/segment", " or crc != crc32c(data[at : at + 56])", "", SIM),
+    Mutant("cold/superblock", 'crc32c(body) != struct.unpack_from("<I", data, at + BLOCK_BYTES - 4)[0]', "False", SIM),
+    Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", TWICE, SIM),
+    # How far the engine is, read after its records.
+    Mutant("cold/journal", "if processed > journal.through:", f"if ({AFTER}) > journal.through:", SIM),
+    # A chain that nobody follows, or that every header leaves the same; the only good superblock written over; a frame
+    # that does not follow on what is there.
+    Mutant("cold/segment", "head.chain != self.chain", "False", CHAIN),
+    Mutant("cold/segment", "crc32c(header[:56], chain)", "crc32c(header, chain)", CHAIN),
+    Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
+    Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
 )

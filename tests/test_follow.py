@@ -13,11 +13,11 @@ import pytest
 import recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import MAKER, assert_same, command, environment, journaled, market, ran, replayed, ultra, until
+from runs import MAKER, assert_same, command, environment, forget, journaled, market, ran, replayed, ultra, until
 from test_replay import forge
 
 from ultra.cold import image as images
-from ultra.cold import segment
+from ultra.cold import segment, superblock
 from ultra.cold.journal import Journal
 from ultra.cold.tail import Tail
 from ultra.hot import JIT
@@ -67,6 +67,8 @@ def test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole(
             segment.RECORDS + kind % 2, number, 0, number + 1, bytes([65 + number % 26]) * (64 * (size // 64))
         )
     writer.close()
+    forget(made)
+    shutil.copy(made / superblock.NAME, seen)
     paths = segment.segments(made)
     texts = [path.read_bytes() for path in paths]
     total = sum(len(text) for text in texts)
@@ -118,10 +120,13 @@ def test_a_follower_goes_on_where_the_one_before_it_ended(whole: tuple[Path, dic
     data, frames = path.read_bytes(), list(segment.read(journal))
     middle = frames[len(frames) // 2]
     path.write_bytes(data[: middle.offset])
+    said = (journal / superblock.NAME).read_bytes()
+    forget(journal)
     first = follow(journal, "--once")
     assert first.code == 0 and first.found["records"] == frames[len(frames) // 2 - 1].through
     assert first.found["snapshots"][-1] == first.found["records"] and not first.found["complete"]
     path.write_bytes(data)
+    (journal / superblock.NAME).write_bytes(said)
     second = follow(journal)
     assert_same(whole[1], second)
     assert second.found["start"] == first.found["records"]
@@ -172,6 +177,7 @@ def test_a_follower_follows_a_run_that_is_under_way_and_ends_with_it(tmp_path: P
 def test_a_signal_ends_a_follower_in_good_order(whole: tuple[Path, dict[str, Any]], journal: Path) -> None:
     path = segment.segment_path(journal, 0)
     path.write_bytes(path.read_bytes()[: list(segment.read(journal))[-3].offset])
+    forget(journal)
     words = ["follow", str(journal), "--json", "--every", "1000000"]
     with subprocess.Popen(command(*words), stdout=subprocess.PIPE, text=True, env=environment()) as follower:
         until(lambda: sleeps(follower.pid), "it has nothing left to do")

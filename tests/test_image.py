@@ -190,7 +190,7 @@ def test_a_snapshot_that_does_not_hold_what_it_says_is_refused(
 # ---- a journal and a snapshot of each version, committed
 
 
-@pytest.mark.parametrize("version", sorted(path.name for path in golden_day.FOLDER.iterdir()))
+@pytest.mark.parametrize("version", sorted(path.name for path in golden_day.FOLDER.iterdir() if path.name.isdigit()))
 @pytest.mark.parametrize("form", golden_day.FORMS)
 def test_what_a_version_wrote_replays_bit_for_bit(version: str, form: str) -> None:
     """Should this fail after a change: see the beginning of `golden_day.py`."""
@@ -206,9 +206,13 @@ def test_what_a_version_wrote_replays_bit_for_bit(version: str, form: str) -> No
 
 
 def test_the_golden_files_are_tiny_and_name_no_machine() -> None:
-    paths = [path for path in golden_day.FOLDER.rglob("*") if path.is_file()]
+    paths = [path for path in golden_day.FOLDER.rglob("*") if path.is_file() and "journals" not in path.parts]
     assert sum(path.stat().st_size for path in paths) < 200_000
-    assert all(b'"source": "day.itch50"' in path.read_bytes() for path in paths if path.suffix in (".ulj", ".uls"))
+    assert all(
+        b'"source": "day.itch50"' in path.read_bytes()
+        for path in paths
+        if path.suffix in (".ulj", ".uls") and path.name != "superblock.ulj"
+    )
 
 
 # ---- the command line
