@@ -73,6 +73,8 @@ CUT = "test_image.py::test_for_any_cut_a_snapshot_and_its_tail_are_the_whole"
 BETWEEN_PARTS = "test_image.py::test_no_flipped_bit_between_its_parts_passes"
 INPUTS = "test_capsule.py::test_inputs_are_those_of_a_journal_that_has_them_all"
 TAIL = "test_follow.py::test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole"
+TAIL_CHAIN = "test_follow.py::test_a_tail_does_not_go_on_in_a_segment_that_follows_on_other_frames"
+TORN = "test_follow.py::test_a_tail_knows_a_torn_end_from_one_that_was_durable"
 SIM = "test_journal_sim.py::test_no_seed_loses_what_was_durable_or_invents_what_was_not"
 CHAIN = "test_superblock.py::test_a_later_segment_says_which_frames_were_before_it"
 BLOCKS = "test_superblock.py::test_the_superblock_on_disk_is_never_written_over"
@@ -141,6 +143,9 @@ MUTANTS = (
     # An input under the number of another; a frame whose place nobody could find.
     Mutant("cold/inputs", "= min(len(market), first - at, until - at)", "= min(len(market), until - at)", INPUTS),
     Mutant("cold/tail", "return dataclasses.replace(found, offset=self._at)", "return found", TAIL),
+    # A tail that goes on in another journal's segment; one that can't tell what a power cut tore from damage.
+    Mutant("cold/tail", "self._chain not in (UNKNOWN, head.chain)", "self._chain == 1", TAIL_CHAIN),
+    Mutant("cold/tail", "proof(commit, self._frames, self._through, rest", "proof(None, 0, 0, rest", TORN),
     # A stale gate is believed; a batch is published as one record.
     Mutant("ring", "if free < wanted:\n        cells[GATE", "if free < 0:\n        cells[GATE", RING),
     Mutant("ring", "ring.cells[CURSOR] + count)", "ring.cells[CURSOR] + 1)", RING),

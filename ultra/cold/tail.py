@@ -53,7 +53,7 @@ class Tail:
             if found is None:
                 return self.poll() if self._leave() else None
         if found is None:
-            self._let_go_if_removed()
+            self._look_if_removed()
             return None
         self._frames += 1
         self._through = max(self._through, found.through)
@@ -143,8 +143,7 @@ class Tail:
         if gone is None or gone.head.number <= self._number or segment.beginning(self._folder, self._number):
             return None
         if self._frames:
-            name = segment.segment_name(self._number)
-            raise segment.JournalError(f"{self._folder}: {name} was retired before it was read: begin at a snapshot")
+            raise self._lost(self._number)
         self.journal_id, self._chain, self._number = gone.head.journal_id, gone.head.chain, gone.head.number
         self._frames, self._through = gone.frames, gone.frame.through
         return gone.frame
@@ -177,11 +176,21 @@ class Tail:
         self._number += 1
         return True
 
-    def _let_go_if_removed(self) -> None:
-        """A writer that died before its first frame: the next one begins the file anew."""
-        if self._file >= 0 and self._at == segment.HEADER_BYTES and os.fstat(self._file).st_nlink == 0:
+    def _look_if_removed(self) -> None:
+        """The file is no longer under its name: its writer died before his first frame, and the next one began it anew;
+        or it was packed, or retired."""
+        if self._file >= 0 and os.fstat(self._file).st_nlink > 0:
+            return
+        gone = segment.retired(self._disk)
+        if gone is not None and gone.head.number > self._number + 1:
+            raise self._lost(self._number + 1)
+        if self._file >= 0 and self._at == segment.HEADER_BYTES:
             self._chain = UNKNOWN
             self.close()
+
+    def _lost(self, number: int) -> segment.JournalError:
+        name = segment.segment_name(number)
+        return segment.JournalError(f"{self._folder}: {name} was retired before it was read: begin at a snapshot")
 
     def _damaged(self, why: str) -> segment.JournalError:
         where = str(self._folder / self._name)
