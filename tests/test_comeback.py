@@ -31,8 +31,8 @@ FORMS = {
 STEP_NS = st.integers(5_000_000, 50_000_000) if JIT else st.integers(200_000, 6_000_000)
 # Who stores what: the places between which the head of `cold/comeback.py` tells what is then true.
 WINDOWS = {
-    "keep journal", "done own", "done replies", "decide requests", "processed journal", "take fan", "take link",
-    "_ask link",
+    "keep journal", "done own", "done replies", "leave requests", "withdraw requests", "processed journal",
+    "take fan", "take link", "_ask link",
 }  # fmt: skip
 
 
