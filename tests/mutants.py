@@ -74,6 +74,12 @@ BETWEEN_PARTS = "test_image.py::test_no_flipped_bit_between_its_parts_passes"
 INPUTS = "test_capsule.py::test_inputs_are_those_of_a_journal_that_has_them_all"
 TAIL = "test_follow.py::test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole"
 FULLY = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[full]"
+TAIL_CHAIN = "test_follow.py::test_a_tail_does_not_go_on_in_a_segment_that_follows_on_other_frames"
+TORN = "test_follow.py::test_a_tail_knows_a_torn_end_from_one_that_was_durable"
+SIM = "test_journal_sim.py::test_no_seed_loses_what_was_durable_or_invents_what_was_not"
+CHAIN = "test_superblock.py::test_a_later_segment_says_which_frames_were_before_it"
+BLOCKS = "test_superblock.py::test_the_superblock_on_disk_is_never_written_over"
+NOBODY = "test_journal_repair.py::test_what_nobody_has_is_said_and_given_up_only_when_told"
 UNSET = "test_risk.py::test_a_limit_that_is_not_set_refuses_even_the_smallest_order"
 WHOLE = "test_ouch.py::test_an_appendage_is_tiled_by_its_tags"
 PACKET = "test_ouch.py::test_a_packet_is_whole_or_not_or_hostile"
@@ -85,7 +91,7 @@ LOST = "test_order_session.py::test_a_cancel_that_was_lost_is_asked_again"
 SKIPPED = "test_order_session.py::test_a_number_whose_place_is_held_is_skipped"
 CANCELS = "test_order_session.py::test_orders_above_the_rate_are_refused_and_cancels_still_leave"
 BELIEF = "test_order_desk.py::test_clients_believe_what_the_engine_knows"
-TWICE = "test_order_desk.py::test_a_number_that_does_not_increase_is_ignored"
+REPEATED = "test_order_desk.py::test_a_number_that_does_not_increase_is_ignored"
 ALONG = "test_order_desk.py::test_a_lost_link_takes_the_orders_along_unless_they_are_kept"
 HEIRS = "test_order_desk.py::test_an_order_that_ends_takes_its_replacement_with_it"
 INHERITS = "test_order_desk.py::test_a_replacement_inherits_what_was_executed"
@@ -99,6 +105,15 @@ RULES = "test_matching_rules.py::test_"
 BOUNDS = RULES + "the_bounds_of_band_and_size_are_allowed"
 TIES = RULES + "the_auction_price_and_its_tie_breaks"
 QUEUE, DESK, AUCTION = "venues/matching_queue", "venues/matching_desk", "venues/matching_auction"
+
+# A failed sync tried again: the kernel then says that all is well.
+TWICE = """            try:
+                self._disk.fdatasync(self._file)
+            except OSError:
+                self._disk.fdatasync(self._file)
+"""
+
+AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
 
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
@@ -129,6 +144,9 @@ MUTANTS = (
     # An input under the number of another; a frame whose place nobody could find.
     Mutant("cold/inputs", "= min(len(market), first - at, until - at)", "= min(len(market), until - at)", INPUTS),
     Mutant("cold/tail", "return dataclasses.replace(found, offset=self._at)", "return found", TAIL),
+    # A tail that goes on in another journal's segment; one that can't tell what a power cut tore from damage.
+    Mutant("cold/tail", "self._chain not in (UNKNOWN, head.chain)", "self._chain == 1", TAIL_CHAIN),
+    Mutant("cold/tail", "proof(commit, self._frames, self._through, rest", "proof(None, 0, 0, rest", TORN),
     # A stale gate is believed; a batch is published as one record.
     Mutant("ring", "if free < wanted:\n        cells[GATE", "if free < 0:\n        cells[GATE", RING),
     Mutant("ring", "ring.cells[CURSOR] + count)", "ring.cells[CURSOR] + 1)", RING),
@@ -324,7 +342,7 @@ MUTANTS = (
     Mutant("order_session", "row.cancel == ASKED_FOR:", "row.cancel == 9:", LOST),
     Mutant("order_session", "cells[RATE] - cells[RESERVE], now)", "cells[RATE], now)", CANCELS),
     # A number is taken twice; orders outlive their link; a replacement its order; a replay begins one too late.
-    Mutant("order_entry", "if ref < account.next_ref:", "if ref < 0:", TWICE),
+    Mutant("order_entry", "if ref < account.next_ref:", "if ref < 0:", REPEATED),
     Mutant("order_desk", "if account.keeps == 0 and", "if account.keeps == 1 and", ALONG),
     Mutant("order_desk", "while number < wanted:", "while number <= wanted:", REPLAY),
     Mutant("order_reports", "    while heir != NONE:\n", "    while heir > 99:\n", HEIRS),
@@ -358,4 +376,31 @@ MUTANTS = (
     ),
     Mutant("background", "NEW, IMMEDIATE, row.side ^ 1", "NEW, IMMEDIATE, row.side", OPEN_BY),
     Mutant("arrivals", "(value >> whole >> 4) * factor", "(value >> 4) * factor", HALF),
+    # The journal: a sync that does not happen, of its records, its superblock, a sealed segment or a name; a frame that
+    # calls itself durable; what a dead one wrote written again; a checksum that nobody looks at.
+    Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", "", SIM),
+    Mutant(
+        "cold/journal",
+        "            self._disk.fdatasync(self._block)\n        self._disk",
+        "            pass\n        self._disk",
+        SIM,
+    ),
+    Mutant(
+        "cold/journal", "truncate(self._file, self._at)\n        self.sync()\n", "truncate(self._file, self._at)\n", SIM
+    ),
+    Mutant("cold/journal", "HEADER_BYTES\n        self._disk.sync_names()\n", "HEADER_BYTES\n", SIM),
+    Mutant("cold/journal", "through, self.durable, self._frame_index", "through, through, self._frame_index", SIM),
+    Mutant("cold/journal", "self._capacity) < journal.written:", "self._capacity) < 0:", SIM),
+    Mutant("cold/segment", "crc32c(payload) != payload_crc or ", "", SIM),
+    Mutant("cold/segment", " or crc != crc32c(data[at : at + 56])", "", SIM),
+    Mutant("cold/superblock", 'crc32c(body) != struct.unpack_from("<I", data, at + BLOCK_BYTES - 4)[0]', "False", SIM),
+    Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", TWICE, SIM),
+    # How far the engine is, read after its records.
+    Mutant("cold/journal", "if processed > journal.through:", f"if ({AFTER}) > journal.through:", SIM),
+    # A chain that nobody follows, or that every header leaves the same; the only good superblock written over; a frame
+    # that does not follow on what is there.
+    Mutant("cold/segment", "head.chain != self.chain", "False", CHAIN),
+    Mutant("cold/segment", "crc32c(header[:56], chain)", "crc32c(header, chain)", CHAIN),
+    Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
+    Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
 )

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ultra import cli
-from ultra.cold import segment
+from ultra.cold import segment, superblock
 from ultra.venues import itch
 from ultra.wire import RECORD
 
@@ -110,6 +110,18 @@ def journaled(folder: Path) -> Any:
 def through(folder: Path) -> int:
     """What can be read: every input below this."""
     return max((frame.through for frame in segment.read(folder)), default=0)
+
+
+def forget(folder: Path) -> None:
+    """As if its writer had died before a superblock said anything: then only the frames say what was durable."""
+    path = folder / superblock.NAME
+    said = superblock.best(path.read_bytes())
+    assert said is not None
+    for generation in (0, 1):
+        blank = superblock.encode(said._replace(generation=generation, frames=0, through=0, state=superblock.OPEN))
+        with path.open("r+b") as file:
+            file.seek(superblock.offset(generation))
+            file.write(blank)
 
 
 def until(condition: Callable[[], object], what: str) -> None:

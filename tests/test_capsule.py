@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runs import MAKER, Ran, command, environment, journaled, market, ran, replayed, ultra, ultra_apart
 
-from ultra.cold import capsule
+from ultra.cold import capsule, segment
 from ultra.cold import image as images
 from ultra.cold.inputs import Inputs
 from ultra.hot import JIT
@@ -148,7 +148,7 @@ def test_a_capsule_holds_what_a_reader_needs(made: Path, journal: tuple[Path, di
         assert {"manifest.json", "config.toml", "segment-000000.ulj"} < set(archive.namelist())
         assert "[engine]" in archive.read("config.toml").decode()
     assert manifest["versions"] == images.versions()
-    assert manifest["journal"] == images.journal_id(journal[0]).hex()
+    assert manifest["journal"] == segment.journal_id(journal[0]).hex()
     assert manifest["run"]["strategy"] == MAKER
 
 

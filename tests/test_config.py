@@ -366,6 +366,7 @@ def values(key: str) -> st.SearchStrategy[Any]:
         kinds["name string"]: st.from_regex(r"[A-Za-z0-9_-]{0,64}", fullmatch=True),
         "journal.market_data": st.sampled_from(["reference", "full"]),
         "journal.durability": st.sampled_from(["async", "gated"]),
+        "journal.on_failure": st.sampled_from(["halt", "shed"]),
         "journal.mirror": st.from_regex(r"[ -~]{0,80}", fullmatch=True),
         "host.preset": st.sampled_from(["inline", "pipeline", "diamond"]),
         "host.wait": st.sampled_from(["yield", "spin"]),

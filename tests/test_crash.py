@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from runs import (
+    EAGER,
     IMBALANCE,
     SMALL,
     assert_same,
@@ -29,9 +30,10 @@ from runs import (
     until,
 )
 
-from ultra import strategy
+from ultra import inline, strategy
 from ultra.cold import journal, live, segment
 from ultra.cold.segment import JournalError
+from ultra.cold.summary import reasons
 from ultra.config import load
 
 pytestmark = pytest.mark.jit_only
@@ -174,9 +176,12 @@ def test_an_interrupted_run_ends_with_130_and_keeps_what_it_took(engines: Any) -
     assert found.code == 0 and found.found["matches"] and found.found["records"] >= last["memory"]
 
 
-def test_a_run_whose_journal_has_no_room_stops_with_one_clear_error(day: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("policy", ["halt", "shed"])
+def test_a_run_whose_journal_has_no_room_stops_or_sheds_with_one_clear_error(
+    day: Path, tmp_path: Path, policy: str
+) -> None:
     keys = {**SMALL, "engine.prefault": False, "journal.market_data": "full", "journal.ring_records": 64,
-            "journal.batch_record_max": 64}  # fmt: skip
+            "journal.batch_record_max": 64, "journal.on_failure": policy, **EAGER}  # fmt: skip
     folder, limited = tmp_path / "journal", []
 
     def limit(_: dict[str, int]) -> None:
@@ -187,11 +192,18 @@ def test_a_run_whose_journal_has_no_room_stops_with_one_clear_error(day: Path, t
         limited.append(resource.prlimit(run._drive._taps[0]._process.pid, resource.RLIMIT_FSIZE, (300_000, 300_000)))
 
     run = live.Live(load(None, keys), strategy.load(IMBALANCE), day, folder, progress=limit)
-    with pytest.raises(JournalError, match=r"File too large; on disk up to input [1-9]"):
+    with pytest.raises(JournalError, match=r"File too large; on disk up to input [1-9]") as caught:
         run.play()
     durable, found = run._drive.durable, journaled(folder)
     assert (found["sequence"] == range(len(found))).all()
     assert 0 < durable <= len(found) == through(folder) < 300_000 // 64
+    engine, given = run._drive.run.engine, reasons(run._drive.run.engine)
+    if policy == "halt":
+        assert "halted" not in given and int(run._drive.run.cells[inline.NEXT]) < 20_000
+    else:
+        assert given["halted"] > 10 and int(run._drive.run.cells[inline.NEXT]) > 20_000, "it went on, without orders"
+        assert engine.market.open_orders.sum() == 0, "what rested could leave"
+        assert "New orders were refused from input" in str(caught.value)
     again = replayed(folder)
     assert again.code == 0 and again.found["records"] == len(found)
 

@@ -1,11 +1,13 @@
 """A follower sees what the live engine did, says when the two differ, and leaves snapshots that are whole, or none."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ import pytest
 import recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from runs import MAKER, assert_same, command, environment, journaled, market, ran, replayed, ultra, until
+from runs import MAKER, assert_same, command, environment, forget, journaled, market, ran, replayed, ultra, until
 from test_replay import forge
 
 from ultra.cold import image as images
-from ultra.cold import segment
+from ultra.cold import segment, superblock
 from ultra.cold.journal import Journal
-from ultra.cold.tail import Tail
+from ultra.cold.segment import JournalError
+from ultra.cold.tail import Tail, since
 from ultra.hot import JIT
+from ultra.ops import journal as journals
 from ultra.wire import CHECKPOINT
 
 MESSAGES = 3000 if JIT else 600
@@ -67,6 +71,8 @@ def test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole(
             segment.RECORDS + kind % 2, number, 0, number + 1, bytes([65 + number % 26]) * (64 * (size // 64))
         )
     writer.close()
+    forget(made)
+    shutil.copy(made / superblock.NAME, seen)
     paths = segment.segments(made)
     texts = [path.read_bytes() for path in paths]
     total = sum(len(text) for text in texts)
@@ -85,6 +91,92 @@ def test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole(
         tail.check()
     assert got == list(segment.read(made))
     tail.close()
+
+
+SKIP = "optional: pip install 'ultra-engine[journal]'"
+
+
+def small(folder: Path, frames: int = 12) -> list[segment.Frame]:
+    """A journal of three frames a segment."""
+    writer = Journal(folder, segment_bytes=640)
+    writer.append(segment.META, 0, 0, 0, b'{"run": 1}')
+    for number in range(1, frames):
+        writer.append(segment.RECORDS, number, 2, number + 1, bytes([64 + number]) * 128)
+    writer.close()
+    return list(segment.read(folder))
+
+
+def texts(frames: Iterable[segment.Frame]) -> list[tuple[int, int, bytes]]:
+    return [(frame.kind, frame.through, frame.payload) for frame in frames]
+
+
+def test_a_tail_reads_segments_that_were_packed_before_their_turn_or_under_it(tmp_path: Path) -> None:
+    pytest.importorskip("zstandard", reason=SKIP)
+    for read in range(1, 12):
+        folder = tmp_path / str(read)
+        frames = small(folder)
+        tail = Tail(folder)
+        got = [tail.poll() for _ in range(read)]
+        journals.compact(folder)
+        got += tail.rest()
+        assert texts(frame for frame in got if frame is not None) == texts(frames)
+        for through in range(12):
+            later = texts(since(folder, through).rest())
+            assert later == texts(frames)[-len(later) :] and later[0][1] <= through + 1
+
+
+def test_a_tail_begins_behind_what_was_retired_and_says_when_its_turn_was_lost(tmp_path: Path) -> None:
+    pytest.importorskip("zstandard", reason=SKIP)
+    frames = small(tmp_path)
+    early, late = Tail(tmp_path), Tail(tmp_path)
+    assert early.poll() is not None and early.poll() is not None
+    journals.compact(tmp_path, 9)
+    assert texts(Tail(tmp_path).rest()) == texts(segment.read(tmp_path)) == texts(late.rest())
+    assert texts(since(tmp_path, 10).rest()) == texts(frames)[-len(texts(since(tmp_path, 10).rest())) :]
+    with pytest.raises(JournalError, match="was retired before it was read"):
+        list(early.frames())
+    segment.refuse_retired(tmp_path, 9)
+    with pytest.raises(JournalError, match=r"inputs below [1-9] were retired"):
+        segment.refuse_retired(tmp_path)
+
+
+def test_a_tail_does_not_go_on_in_a_segment_that_follows_on_other_frames(tmp_path: Path) -> None:
+    frames = small(tmp_path)
+    path = segment.segment_path(tmp_path, 1)
+    data = path.read_bytes()
+    head = segment.read_head(data, "", 1)
+    path.write_bytes(segment.segment_header(1, head.first, head.journal_id, head.code, head.chain ^ 1) + data[64:])
+    tail, got = Tail(tmp_path), []
+    with pytest.raises(JournalError, match="follows on other frames"):
+        got += tail.frames()
+    with pytest.raises(JournalError, match="follows on other frames"):
+        list(segment.read(tmp_path))
+    assert len(frames) > 6
+
+
+def test_a_tail_knows_a_torn_end_from_one_that_was_durable(tmp_path: Path) -> None:
+    frames = small(tmp_path)
+    path = tmp_path / frames[-1].segment
+    path.write_bytes(path.read_bytes()[: frames[-1].offset])
+    with pytest.raises(JournalError, match="were durable"):
+        list(Tail(tmp_path).rest())
+    forget(tmp_path)
+    assert list(Tail(tmp_path).rest()) == frames[:-1]
+    (tmp_path / superblock.NAME).unlink()
+    with pytest.raises(JournalError, match="has no superblock"):
+        list(Tail(tmp_path).rest())
+
+
+def test_a_tail_follows_a_writer_that_began_anew(tmp_path: Path) -> None:
+    dead = Journal(tmp_path, segment_bytes=640)
+    tail = Tail(tmp_path)
+    assert tail.poll() is None
+    os.close(dead._file), os.close(dead._block)
+    again = Journal(tmp_path, segment_bytes=640, resume=True)
+    again.append(segment.META, 0, 0, 0, b"{}")
+    again.close()
+    assert tail.poll() is None, "the file it had open is gone"
+    assert texts(tail.rest()) == texts(segment.read(tmp_path))
 
 
 def test_damage_before_a_good_frame_is_not_waited_for(whole: tuple[Path, dict[str, Any]], journal: Path) -> None:
@@ -118,10 +210,13 @@ def test_a_follower_goes_on_where_the_one_before_it_ended(whole: tuple[Path, dic
     data, frames = path.read_bytes(), list(segment.read(journal))
     middle = frames[len(frames) // 2]
     path.write_bytes(data[: middle.offset])
+    said = (journal / superblock.NAME).read_bytes()
+    forget(journal)
     first = follow(journal, "--once")
     assert first.code == 0 and first.found["records"] == frames[len(frames) // 2 - 1].through
     assert first.found["snapshots"][-1] == first.found["records"] and not first.found["complete"]
     path.write_bytes(data)
+    (journal / superblock.NAME).write_bytes(said)
     second = follow(journal)
     assert_same(whole[1], second)
     assert second.found["start"] == first.found["records"]
@@ -172,6 +267,7 @@ def test_a_follower_follows_a_run_that_is_under_way_and_ends_with_it(tmp_path: P
 def test_a_signal_ends_a_follower_in_good_order(whole: tuple[Path, dict[str, Any]], journal: Path) -> None:
     path = segment.segment_path(journal, 0)
     path.write_bytes(path.read_bytes()[: list(segment.read(journal))[-3].offset])
+    forget(journal)
     words = ["follow", str(journal), "--json", "--every", "1000000"]
     with subprocess.Popen(command(*words), stdout=subprocess.PIPE, text=True, env=environment()) as follower:
         until(lambda: sleeps(follower.pid), "it has nothing left to do")
@@ -197,6 +293,7 @@ def sleeps(process: int) -> bool:
 # Forks a writer for each system call of a snapshot, and kills it there: the last line says what was found each time.
 KILLED = """
 import json, os, signal, sys
+from collections.abc import Iterable
 from pathlib import Path
 from ultra.cold import image, segment
 folder, newest = Path(sys.argv[1]), Path(sys.argv[2])

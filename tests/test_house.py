@@ -17,6 +17,7 @@ import mold_rig
 import numpy as np
 import pytest
 from itch_streams import bodies, fields_of
+from runs import forget
 
 from ultra.cold import multicast, operator
 from ultra.cold.floor_assembly import ExchangeError, check
@@ -248,6 +249,7 @@ def test_half_a_frame_at_the_end_is_what_the_crash_cut_and_nobody_was_told(tmp_p
     rig.crash()
     with (tmp_path / "segment-000000.ulj").open("r+b") as file:
         file.truncate(whole + 100)
+    forget(tmp_path)
     other = Rig(exchange(), tmp_path, rig.clock)
     try:
         assert other.house.floor.desk.accounts.next_ref.tolist() == [2, 1]

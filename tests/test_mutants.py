@@ -57,7 +57,7 @@ def fates(
     chosen = [item.callspec.params.get("mutant") for item in request.session.items if hasattr(item, "callspec")]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         yield {
-            mutant: pool.submit(fate, tmp_path_factory.mktemp(Path(mutant.file).name), mutant)
+            mutant: pool.submit(fate, tmp_path_factory.mktemp(mutant.file.replace("/", "-")), mutant)
             for mutant in MUTANTS
             if mutant in chosen
         }

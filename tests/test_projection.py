@@ -27,6 +27,7 @@ from ultra.cold import assembly, call, desk, segment
 from ultra.cold.projection import STATE, TABLES, ProjectionError
 from ultra.cold.projector import Projector
 from ultra.cold.replay import Replay
+from ultra.cold.tail import Tail
 from ultra.hot import JIT
 from ultra.hot import orders as own
 from ultra.hot import risk as risks
@@ -158,7 +159,7 @@ def test_wherever_its_writer_died_a_projection_is_the_fold_and_the_engine(
     for committed, lost in lives:
         one = projector(folder / "journal", path, commit_s=0.0)
         one.play(committed)
-        for frame in list(one._reader.frames())[:lost]:  # taken, and died before the commit
+        for frame in list(one._tail.frames())[:lost]:  # taken, and died before the commit
             one._take(frame)
         one.close()
     last = projector(folder / "journal", path)
@@ -281,7 +282,7 @@ def test_what_is_no_projection_is_left_alone(written: Path) -> None:
 def test_a_reader_sees_what_a_writer_adds_and_stops_at_what_is_not_whole(written: Path) -> None:
     path = segment.segment_path(written / "journal", 0)
     whole, frames = path.read_bytes(), list(segment.read(written / "journal"))
-    reader, seen = segment.Reader(written / "journal"), []
+    reader, seen = Tail(written / "journal"), []
     for end in [0, 64, *(frame.offset + 64 + cut for frame in frames for cut in (-1, 0, 40)), len(whole)]:
         path.write_bytes(whole[:end].ljust(len(whole), b"\0"))
         seen += reader.frames()

@@ -4,6 +4,7 @@ The writer is `ultra.cold.journal.Journal`. Its files are then cut, flipped, swa
 the beginning of what was written, and only a torn tail may end it without a word.
 """
 
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -22,8 +23,12 @@ PAYLOADS = [b'{"run": 1}', bytes(range(128)), b"", bytes(64), b"\xff" * 192]
 ONE, MANY = 1 << 12, 320  # bytes of a segment: all frames in one file, one or two in each
 
 
-def write(folder: Path, payloads: list[bytes] = PAYLOADS, segment_bytes: int = ONE, sync: bool = False) -> list[Frame]:
-    """A journal with one frame a payload: META first, then RECORDS, a MARK where it is empty. What must be read."""
+def write(
+    folder: Path, payloads: list[bytes] = PAYLOADS, segment_bytes: int = ONE, sync: bool = False, died: bool = False
+) -> list[Frame]:
+    """A journal with one frame a payload: META first, then RECORDS, a MARK where it is empty. What must be read.
+
+    Its writer closed it, which adds a MARK where there are syncs, or died and left it as it was."""
     journal = Journal(folder, segment_bytes=segment_bytes, sync=sync)
     frames: list[Frame] = []
     through, index, at = 0, 0, HEADER_BYTES
@@ -39,7 +44,17 @@ def write(folder: Path, payloads: list[bytes] = PAYLOADS, segment_bytes: int = O
         name = segment.segment_path(folder, index).name
         frames.append(Frame(kind, first, count, through, durable, payload, name, at))
         at += room
+    if died:
+        os.truncate(segment.segment_path(folder, index), at)
+        os.close(journal._file)
+        os.close(journal._block)
+        return frames
     journal.close()
+    if sync:
+        if at + HEADER_BYTES > segment_bytes and at > HEADER_BYTES:
+            index, at = index + 1, HEADER_BYTES
+        name = segment.segment_path(folder, index).name
+        frames.append(Frame(MARK, through, 0, through, through, b"", name, at))
     return frames
 
 
@@ -68,7 +83,7 @@ def test_every_frame_comes_back_as_it_was_written(tmp_path: Path, segment_bytes:
     frames = write(tmp_path, segment_bytes=segment_bytes, sync=True)
     assert read(tmp_path) == frames
     files = segment.segments(tmp_path)
-    assert len(files) == {ONE: 1, MANY: 4, HEADER_BYTES: len(frames)}[segment_bytes]
+    assert len(files) == {ONE: 1, MANY: 5, HEADER_BYTES: len(frames)}[segment_bytes]
     assert frames[0].meta() == {"run": 1}
 
 
@@ -108,7 +123,7 @@ def test_zeros_written_ahead_are_the_end_of_a_journal_not_damage(tmp_path: Path)
 
 @pytest.mark.parametrize("rest", [b"", bytes(64), b"\xa5" * 77], ids=["nothing", "zeros", "garbage"])
 def test_a_tail_torn_at_any_byte_is_cut_and_all_before_it_is_read(tmp_path: Path, rest: bytes) -> None:
-    frames = write(tmp_path)
+    frames = write(tmp_path, died=True)
     path = segment.segment_path(tmp_path, 0)
     whole, last = path.read_bytes(), frames[-1].offset
     for cut in range(last, len(whole), 1 if JIT else 7):
@@ -134,7 +149,7 @@ def test_a_segment_that_was_begun_and_no_more_is_the_end(tmp_path: Path, rest: b
 
 @pytest.mark.parametrize("size", [64, 65, 127, 128, 200, 4096])
 def test_a_segment_whose_first_frame_is_torn_is_the_end(tmp_path: Path, size: int) -> None:
-    frames = write(tmp_path, segment_bytes=MANY)
+    frames = write(tmp_path, segment_bytes=MANY, died=True)
     path = segment.segment_path(tmp_path, 3)
     path.write_bytes((path.read_bytes() if size < 4096 else path.read_bytes()[:64])[:size].ljust(size, b"\0"))
     assert read(tmp_path) == [frame for frame in frames if frame.segment != path.name]
@@ -246,10 +261,10 @@ def test_a_format_of_another_version_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     path = segment.segment_path(tmp_path, 0)
     data = bytearray(path.read_bytes())
-    struct.pack_into("<I", data, 8, 2)
+    struct.pack_into("<I", data, 8, 3)
     struct.pack_into("<I", data, 56, crc32c(data[:56]))
     path.write_bytes(data)
-    assert refusal(tmp_path) == f"{path} has format 2; this version reads 1"
+    assert refusal(tmp_path) == f"{path} has format 3; this version reads 2"
 
 
 def test_what_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:

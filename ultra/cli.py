@@ -20,6 +20,7 @@ from .commands import (
     captures,
     desk,
     fail,
+    journal,
     machine,
     replays,
     rings,
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, replays, desk, views, machine, rings, captures, venue):
+    for group in (trade, replays, journal, desk, views, machine, rings, captures, venue):
         group.add(commands)
     return parser
 

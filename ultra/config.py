@@ -150,6 +150,13 @@ class Journal:
     restart_max: int = field(
         default=3, metadata=rules.whole(0, 1000, "times that a killed journal process is started again where it was")
     )
+    on_failure: str = field(
+        default="halt",
+        metadata=rules.choice(
+            ("halt", "shed"),
+            "a journal that failed ends the run, or it refuses new orders and cancels pass (async only)",
+        ),
+    )
     mirror: str = field(default="", metadata=rules.folder("a second journal, on another disk say, written beside it"))
     durability: str = field(
         default="async",

@@ -32,7 +32,7 @@ from .tail import since
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
-MEMBERS: Final = re.compile(r"segment-\d{6}\.ulj|snapshot-\d{16}\.uls")
+MEMBERS: Final = re.compile(r"segment-\d{6}\.ulj|superblock\.ulj|snapshot-\d{16}\.uls")
 BATCH: Final = 1 << 14
 PERIOD: Final = re.compile(r"(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?")
 
@@ -83,7 +83,7 @@ def pack(
             "decision_hash": _hashes(ended)[1],
             "mismatch": ended.mismatch,
             "unproven": ended.unproven,
-            "journal": images.journal_id(folder).hex(),
+            "journal": segment.journal_id(folder).hex(),
             "versions": images.versions(),
             "run": replay.meta,
         }
@@ -119,7 +119,7 @@ def _write_journal(inner: Path, rest: Inputs, image: images.Image, start: int, s
     if start:
         nothing = image.parts["feed"]._replace(rows=image.parts["feed"].rows[:0])  # those are among the records
         parts = image.parts | {"feed": nothing}
-        images.write(inner, image._replace(journal_id=images.journal_id(inner), place=NONE, parts=parts))
+        images.write(inner, image._replace(journal_id=segment.journal_id(inner), place=NONE, parts=parts))
     for records in rest.rest(stop):
         for at in range(0, len(records), BATCH):
             some = records[at : at + BATCH]

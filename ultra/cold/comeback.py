@@ -100,6 +100,7 @@ class Journaled(NamedTuple):
 def journaled(folder: Path) -> Journaled:
     """Read it through; JournalError when it is damaged."""
     through, market, sources, replies, checkpoint, timer_ts, last, begun = 0, 0, 0, 0, NONE, NONE, None, False
+    segment.refuse_retired(folder)
     for frame in segment.read(folder) if segment.is_used(folder) else ():
         through, begun = max(through, frame.through), begun or frame.kind == segment.META
         if frame.kind != segment.RECORDS:

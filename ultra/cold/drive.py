@@ -19,11 +19,12 @@ from .. import inline, strategy
 from ..config import Config
 from ..hot import engine as engines
 from ..hot import hiccup
-from ..wire import CHECKPOINT, END
+from ..wire import CHECKPOINT, END, HALT
 from . import assembly
 from .answers import Entry
 from .assembly import Machine
 from .desk import Desk, DeskError
+from .segment import JournalError
 from .tap import Tap, session_of
 
 HICCUP_MS: Final = 120
@@ -99,10 +100,9 @@ class Drive:
             begun, machine = time.perf_counter(), self.machine  # `turn` may put another in its place
             at = machine.pump(machine.run, machine.intake, buffer, at, stop)
             self.outcome.loop_s += time.perf_counter() - begun
+            self._look()
             if self._desk is not None:
                 self._desk.answer()
-            for tap in self._taps:
-                tap.check()
             if self._turn is not None:
                 self._turn(self)
             why = int(cells[inline.STOPPED_FOR])
@@ -119,6 +119,21 @@ class Drive:
                 for tap in self._taps:
                     tap.hurry()
                 time.sleep(GATED_S)
+
+    def _look(self) -> None:
+        """Hear of a journal that failed. By policy that ends the run; or new orders end, and what rests can be taken
+        back. Not when requests wait for the journal: none could leave."""
+        wished = self.machine.config.journal
+        for tap in self._taps:
+            try:
+                tap.check()
+            except JournalError as error:
+                if wished.on_failure != "shed" or wished.durability == "gated":
+                    raise
+                number = int(self.run.cells[inline.NEXT])
+                tap.give_up(f"{error} New orders were refused from input {number} on, which is not journaled.")
+                now = int(self.run.engine.cells[engines.NOW])
+                assembly.command(self.run, kind=HALT, ts_event=now, ts_recv=now, aux=1)
 
     def _checkpoint(self, kind: int) -> str:
         if self._busy is not None:
@@ -141,11 +156,17 @@ class Drive:
         self.pump(NOTHING, 0, 0)
 
     def close(self) -> None:
-        """Wait until all is on disk, and note how the core behaved."""
+        """Wait until all is on disk, and note how the core behaved. JournalError when a journal was given up."""
+        lost = [tap for tap in self._taps if tap.lost]
         for tap in self._taps:
-            tap.close()
+            if tap.lost:
+                tap.abandon()
+            else:
+                tap.close()
         self._close_desk()
         self.outcome.processed, self.outcome.durable = int(self.run.cells[inline.NEXT]), self.durable
+        if lost:
+            raise JournalError(lost[0].lost)
         self.outcome.hiccup = hiccup.measure(HICCUP_MS, self.machine.config.engine.core)
 
     def abandon(self) -> None:

@@ -209,6 +209,7 @@ class EntryLog:
 
     def again(self, floor: floors.Floor, turn: Callable[[Any, int, int], int]) -> None:
         """Do everything that the log says on a fresh floor."""
+        segment.refuse_retired(self.folder)
         floor.cells[floors.REPLAYING] = 1
         for frame in segment.read(self.folder):
             if frame.kind == segment.RECORDS:

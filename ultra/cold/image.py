@@ -33,6 +33,7 @@ from ..hot import reindex
 from ..hot import ring as rings
 from ..hot import table as tables
 from . import assembly, segment
+from .disk import sync_folder
 from .native import crc32c
 
 MAGIC: Final = b"ULTRASNP"
@@ -77,12 +78,6 @@ def versions() -> dict[str, str]:
         "numpy": str(np.__version__),
         "code": cache.key(),
     }
-
-
-def journal_id(folder: Path) -> bytes:
-    """What tells this journal from every other."""
-    with segment.segments(folder)[0].open("rb") as file:
-        return bytes(segment.SEGMENT.unpack(file.read(segment.HEADER_BYTES))[4])
 
 
 def take(machine: assembly.Machine, place: int, identity: bytes, run: dict[str, object]) -> Image:
@@ -264,7 +259,7 @@ def _write(path: Path, image: Image) -> None:
         with contextlib.suppress(OSError):
             os.unlink(hidden)
         raise
-    segment.sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def sweep(folder: Path) -> None:

@@ -1,9 +1,11 @@
 """The journal: a process beside the engine that takes numbered inputs from a shared ring and makes them durable.
 
-The engine stores into memory only. This process writes what has come since the last time with one pwrite, then one
+The engine stores into memory only. This process writes what has come since the last time as frames, then does one
 fdatasync, then says so (`durable`), and begins again: records group themselves by the length of a sync. Slots are given
 back after the write, since a written page outlives the engine. When the engine dies, killed or not, its end of the
-pipe closes; the ring outlives it in our mapping, so everything it published is still written.
+pipe closes; the ring outlives it in our mapping, so everything it published is still written. When nothing comes for a
+while it says durably, in a frame and in the superblock, that all of it is durable (`settle`). It reaches files only by
+`disk.Disk`, so tests run it on a simulated one (tests/test_journal_sim.py).
 
 Invariant: `durable` never says more than a successful sync covered. A write or sync that fails ends the journal with
 its errno in the ring; it is never tried again (PostgreSQL's lesson of 2018).
@@ -34,63 +36,104 @@ from ..wire import (
     RING_CURSOR,
     RING_GATE,
 )
-from . import segment, shared
+from . import segment, shared, superblock
+from .disk import Disk, Folder
 from .native import Bell, Cells, crc32c
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-ZERO_AHEAD_BYTES: Final = 4 << 20
+ZERO_AHEAD_BYTES: Final = 1 << 19
+PREPARE_AT: Final = 4  # the next segment is made once this one is a quarter full
 IDLE_NS: Final = 500_000
 WRITER_S: Final = 30.0  # in which one whose engine is dead must have written all and ended
+SETTLE_AFTER: Final = 32  # looks that found nothing
 
 
 class Journal:
     """Appends frames to the segments of a folder."""
 
-    def __init__(self, folder: Path, *, segment_bytes: int, sync: bool = True, resume: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int,
+        sync: bool = True,
+        resume: bool = False,
+        code: bytes = bytes(8),
+        disk: Disk | None = None,
+    ) -> None:
         """A new journal in this folder, or with `resume` the one there, whose writer died, behind its last whole frame.
 
-        JournalError when there is one and it is not to be resumed, or when it is damaged."""
-        self._folder = folder
+        `code` says which version of the code writes. JournalError when there is one and it is not to be resumed, or
+        when it is damaged."""
+        self._disk: Disk = Folder(folder) if disk is None else disk
         self._segment_bytes = segment_bytes
         self._sync = sync
-        self._file = -1
-        self._at = 0
-        self._zeroed = 0
+        self._code = code
+        self._file = self._block = -1
+        self._at = self._zeroed = self._chain = 0
+        self._marked = 0  # frames, when the last MARK said that all of them are durable
         self.durable = 0
-        end = self._left() if resume else None
+        self.unprepared = 0  # segments that had to be made while somebody waited
+        end = self._left(folder) if resume else None
         if end is None:
-            segment.refuse_used(folder)
-            new = [path for path in (folder, *folder.parents) if not path.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in new:
-                segment.sync_folder(path.parent)  # else a power cut could take the folder, and all in it
-            end = segment.End(secrets.token_bytes(16), 0, 0, 0, 0, 0)
+            if not resume:
+                segment.refuse_used(folder, self._disk)
+            self._disk.make()
+            end = segment.End(secrets.token_bytes(16), 0, 0, 0, 0, 0, 0, 1)
         self._id, self._segment_index, self._frame_index = end.journal_id, end.segment_index, end.frames
         self.through = end.through
         self.written = end.written  # records below this sequence are here already, whatever the ring still holds
+        self._generation = end.generation + 1
+        self._durable_frames = 0
         if end.frames:
-            self._reopen(end.at)
+            self._reopen(end.at, end.chain)
         else:
-            self._open(0)
+            self._begin()
 
-    def _left(self) -> segment.End | None:
+    def _left(self, folder: Path) -> segment.End | None:
         """Where a dead writer stopped; None, and nothing is left of him, when he wrote no frame."""
-        end = segment.end_of(self._folder)
-        for index, path in enumerate(segment.segments(self._folder) if segment.is_used(self._folder) else ()):
+        if not any(name.startswith("segment-") for name in self._disk.names()):
+            return None
+        end = segment.end_of(folder, self._disk)
+        if superblock.NAME not in self._disk.names():
+            raise segment.JournalError(f"{folder} has format {segment.OLD}: it is read, but nothing is added to it")
+        for index, name in segment.segment_names(folder, self._disk):
             if end is None or index > end.segment_index:
-                path.unlink()  # begun, and without a frame
+                self._disk.unlink(name)  # begun, and without a frame
+        self._disk.abandon()
+        self._disk.sync_names()  # else it could come back behind what is now written
         return end
 
-    def _reopen(self, at: int) -> None:
-        """Cut what is torn, and make durable what he wrote and did not sync."""
-        path = segment.segment_path(self._folder, self._segment_index)
-        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        os.ftruncate(self._file, at)
+    def _begin(self) -> None:
+        """Superblock first: who finds a segment finds both its blocks good."""
+        if superblock.NAME in self._disk.names():
+            self._disk.unlink(superblock.NAME)
+        self._block = self._disk.create(superblock.NAME)
+        for generation in (0, 1):
+            self._note(superblock.OPEN, generation)
+        if self._sync:
+            self._disk.fdatasync(self._block)
+        self._disk.sync_names()
+        self._open(0)
+
+    def _reopen(self, at: int, chain: int) -> None:
+        """Cut what is torn, and make durable what he wrote and did not sync.
+
+        It is written again: if it was a sync of his that failed, the kernel holds it and calls it clean."""
+        name = segment.segment_name(self._segment_index)
+        self._file = self._disk.open(name)
+        self._disk.truncate(self._file, at)
+        self._write_at(self._file, self._disk.read(name), 0)
         self._at = self._zeroed = at
-        segment.sync_folder(self._folder)
+        self._chain = chain
+        self._block = self._disk.open(superblock.NAME)
+        self._write_at(self._block, self._disk.read(superblock.NAME), 0)
+        if self._sync:
+            self._disk.fdatasync(self._block)  # the next one written is the other
         self.sync()
+        self._keep_block()
 
     def append(self, kind: int, first: int, count: int, through: int, payload: bytes | memoryview) -> None:
         """Write one frame (not yet durable). OSError when the file system refuses."""
@@ -106,51 +149,92 @@ class Journal:
         )
         self._write(header, payload)
         self._at += room
+        self._chain = segment.link(header, self._chain)
         self._frame_index += 1
         self.through = max(self.through, through)
 
     def sync(self) -> None:
         """Make everything appended durable."""
         if self._sync:  # without it nothing is ever called durable
-            os.fdatasync(self._file)
+            self._disk.fdatasync(self._file)
             self.durable = self.through
+            self._durable_frames = self._frame_index
+            self._note(superblock.OPEN, self._generation)
+
+    def settle(self) -> None:
+        """Nothing comes for a while: say durably, twice, that all of it is durable. Nothing when that was said."""
+        if not self._sync or self._marked == self._frame_index:
+            return
+        if self._durable_frames != self._frame_index:
+            self.sync()
+        self.append(segment.MARK, self.through, 0, self.through, b"")
+        self.sync()
+        self._marked = self._frame_index
+        self._keep_block()
 
     def close(self) -> None:
-        """Cut the zeros written ahead, sync and close."""
+        """Cut the zeros written ahead, sync and close. Whatever is damaged from now on is told from a torn tail."""
+        self.settle()
+        self._disk.abandon()
         self._seal()
+        self._durable_frames = self._frame_index
+        self._note(superblock.CLOSED, self._generation)
+        self._keep_block()
+        self._disk.close(self._block)
+
+    def _note(self, state: int, generation: int) -> None:
+        """Write a superblock (not yet durable)."""
+        index, through = self._segment_index, self.durable if self._sync else self.through
+        state |= 0 if self._sync else superblock.UNSYNCED
+        commit = superblock.Commit(self._id, generation, index, self._durable_frames, through, state)
+        self._write_at(self._block, superblock.encode(commit), superblock.offset(generation))
+
+    def _keep_block(self) -> None:
+        """Make the superblock durable; from now on the other block is the one written."""
+        if self._sync:
+            self._disk.fdatasync(self._block)
+            self._generation += 1
 
     def _open(self, first: int) -> None:
-        path = segment.segment_path(self._folder, self._segment_index)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        self._at, self._zeroed = 0, 0
+        name = segment.segment_name(self._segment_index)
+        self._file = self._disk.take(name)
+        self._zeroed = self._segment_bytes
+        if self._file < 0:
+            self._file, self._zeroed = self._disk.create(name), 0
+            self.unprepared += 1
+        self._at = 0
         self._zero_ahead(segment.HEADER_BYTES)
-        self._write(segment.segment_header(self._segment_index, first, self._id), b"")
+        header = segment.segment_header(self._segment_index, first, self._id, self._code, self._chain)
+        self._write(header, b"")
+        self._chain = segment.link(header, 0)
         self._at = segment.HEADER_BYTES
-        segment.sync_folder(self._folder)
+        self._disk.sync_names()
 
     def _seal(self) -> None:
-        os.ftruncate(self._file, self._at)
+        self._disk.truncate(self._file, self._at)
         self.sync()
-        os.close(self._file)
+        self._disk.close(self._file)
 
     def _zero_ahead(self, needed: int) -> None:
         """Keep zeros in front of the writer: overwriting them needs no change of the file's own tables."""
         while self._zeroed < needed + ZERO_AHEAD_BYTES // 2 and self._zeroed < max(needed, self._segment_bytes):
             step = min(ZERO_AHEAD_BYTES, max(needed, self._segment_bytes) - self._zeroed)
-            self._write_at(bytes(step), self._zeroed)
+            self._write_at(self._file, bytes(step), self._zeroed)
             self._zeroed += step
+        if needed > self._segment_bytes // PREPARE_AT:
+            self._disk.prepare(self._segment_bytes)
 
     def _write(self, header: bytes, payload: bytes | memoryview) -> None:
-        self._write_at(header, self._at)
+        self._write_at(self._file, header, self._at)
         if len(payload):
-            self._write_at(payload, self._at + len(header))
+            self._write_at(self._file, payload, self._at + len(header))
 
-    def _write_at(self, data: bytes | memoryview, at: int) -> None:
-        view = memoryview(data)
-        while len(view):
-            written = os.pwrite(self._file, view, at)
-            view = view[written:]
-            at += written
+    def _write_at(self, handle: int, data: bytes | memoryview, at: int) -> None:
+        written = self._disk.pwrite(handle, data, at)
+        if written < len(data):
+            view = memoryview(data)
+            while written < len(view):
+                written += self._disk.pwrite(handle, view[written:], at + written)
 
 
 class Tap:
@@ -200,30 +284,45 @@ def _sequence(payload: memoryview, index: int) -> int:
     return int.from_bytes(payload[at : at + 8], "little", signed=True)
 
 
+def turn(tap: Tap, journal: Journal, batch_max: int) -> bool:
+    """Write what has come, sync it, say so; False when nothing had."""
+    if not tap.move(journal, batch_max):
+        return False
+    journal.sync()
+    tap.cells.store_release(JOURNAL_DURABLE, journal.durable)
+    return True
+
+
+def begin(tap: Tap, journal: Journal, meta: dict[str, object]) -> None:
+    """The first frame of a new journal; of one that was resumed, what is durable: an engine may be waiting for it."""
+    if journal.through == 0:
+        journal.append(segment.META, 0, 0, 0, json.dumps(meta).encode())
+    journal.sync()
+    if journal.durable > tap.cells.load_acquire(JOURNAL_DURABLE):
+        tap.cells.store_release(JOURNAL_DURABLE, journal.durable)
+
+
 def run(memory: Buffer, capacity: int, journal: Journal, batch_max: int, meta: dict[str, object], pipe: int) -> None:
     """Serve the ring until the engine says close, or is gone. OSError is told to the engine and raised."""
     tap = Tap(memory, capacity)
     try:
-        if journal.through == 0:
-            journal.append(segment.META, 0, 0, 0, json.dumps(meta).encode())
-        journal.sync()
-        if journal.durable > tap.cells.load_acquire(JOURNAL_DURABLE):  # resumed: an engine may be waiting for it
-            tap.cells.store_release(JOURNAL_DURABLE, journal.durable)
-        alive, bell = True, Bell(tap.cells)
+        begin(tap, journal, meta)
+        alive, bell, looks = True, Bell(tap.cells), 0
 
         def waiting() -> bool:
             return tap.behind(journal)
 
         while True:
             closing = not alive or tap.cells.load_acquire(JOURNAL_CLOSE) != 0
-            if tap.move(journal, batch_max):
-                journal.sync()
-                tap.cells.store_release(JOURNAL_DURABLE, journal.durable)
+            if turn(tap, journal, batch_max):
+                looks = 0
             elif closing:
                 break
-            else:
-                # Nothing promises to wake us, but an engine whose output is gated does, and then waits for us.
-                bell.wait(waiting, IDLE_NS)
+            # Nothing promises to wake us, but an engine whose output is gated does, and then waits for us.
+            elif not bell.wait(waiting, IDLE_NS):
+                looks += 1
+                if looks == SETTLE_AFTER:
+                    journal.settle()
             alive = alive and _is_open(pipe)
         journal.close()
     except OSError as error:
@@ -260,6 +359,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch-max", type=int, required=True)
     parser.add_argument("--no-sync", action="store_true")
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--code", type=bytes.fromhex, default=bytes(8))
     given = parser.parse_args(arguments)
     # One line on the pipe is the description of the run; after it, only its end is awaited.
     pipe = sys.stdin.fileno()
@@ -276,7 +376,7 @@ def main(arguments: list[str] | None = None) -> int:
             size, sync, before = given.segment_bytes, not given.no_sync, given.resume and given.folder.is_dir()
             if before:
                 sole_writer(given.folder)  # the one before us may still be at it
-            journal = Journal(given.folder, segment_bytes=size, sync=sync, resume=given.resume)
+            journal = Journal(given.folder, segment_bytes=size, sync=sync, resume=given.resume, code=given.code)
             if not before:
                 sole_writer(given.folder)
         except OSError as error:

@@ -24,6 +24,7 @@ from ..wire import RECORD
 from . import segment
 from .projection import Projection
 from .replay import Replay, ReplayError
+from .tail import Tail
 
 COMMIT_S: Final = 0.5  # of a journal that is there already
 POLL_S: Final = 0.02
@@ -48,14 +49,14 @@ class Projector:
     def __init__(
         self, replay: Replay, folder: Path, path: Path, *, commit_s: float = COMMIT_S, rebuild: bool = False
     ) -> None:
-        self._replay, self._reader, self._commit_s = replay, segment.Reader(folder), commit_s
+        self._replay, self._tail, self._commit_s = replay, Tail(folder), commit_s
         self._engine = replay.machine.run.engine
         replay.begin(iter(()))
         self._result = replay.result
-        first = next(self._reader.frames())
-        self._projection = Projection(path, self._reader.journal_id.hex(), replay.machine.loaded.spec)
+        first = next(self._tail.frames())
+        self._projection = Projection(path, self._tail.journal_id.hex(), replay.machine.loaded.spec)
         if rebuild or not _agrees(folder, self._projection):
-            self._projection.clear(self._reader.journal_id.hex(), replay.machine.loaded.spec)
+            self._projection.clear(self._tail.journal_id.hex(), replay.machine.loaded.spec)
         self.projected = Projected(path, resumed_at=self._projection.sequence)
         self._through, self._chain, self._dirty = 0, chained(0, first), False
 
@@ -68,7 +69,7 @@ class Projector:
     def play(self, frames_max: int = 1 << 62) -> Projected:
         """Everything that is there, or so many frames of it; ReplayError when it is not the engine that ran."""
         begun = committed = time.perf_counter()
-        for number, frame in enumerate(self._reader.frames(), 1):
+        for number, frame in enumerate(self._tail.frames(), 1):
             self._take(frame)
             now = time.perf_counter()
             if number >= frames_max:
@@ -101,6 +102,7 @@ class Projector:
 
     def close(self) -> None:
         """Let the database go."""
+        self._tail.close()
         self._projection.close()
 
 
@@ -112,11 +114,14 @@ def chained(chain: int, frame: segment.Frame) -> int:
 
 def _agrees(folder: Path, projection: Projection) -> bool:
     """Whether the journal still says what it said up to where the projections are."""
-    chain, through = 0, 0
-    for frame in segment.Reader(folder).frames():
-        chain, through = chained(chain, frame), max(through, frame.through)
-        if through > projection.sequence:
-            break
-        if through == projection.sequence and chain == projection.chain:
-            return True
+    chain, through, tail = 0, 0, Tail(folder)
+    try:
+        for frame in tail.frames():
+            chain, through = chained(chain, frame), max(through, frame.through)
+            if through > projection.sequence:
+                break
+            if through == projection.sequence and chain == projection.chain:
+                return True
+    finally:
+        tail.close()
     return projection.sequence == 0

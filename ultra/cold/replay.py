@@ -122,6 +122,7 @@ class Replay:
         self._ended = ""  # how the source ended when not in good order
         self._refers = config.journal.market_data == "reference"
         self.result = Replayed(self._machine, start=int(self._run.cells[inline.NEXT]), skipped=self._skipped)
+        segment.refuse_retired(folder, self.result.start)
 
     def _restored(
         self, config: configs.Config, loaded: strategy.Loaded, wanted: list[Path]
@@ -130,7 +131,7 @@ class Replay:
         for path in wanted:
             try:
                 image = images.read(path)
-                if image.journal_id != images.journal_id(self._folder):
+                if image.journal_id != segment.journal_id(self._folder):
                     raise images.ImageError(f"{path} is of another run")
                 if image.sequence > self._through:
                     raise images.ImageError(f"{path} holds {image.sequence} inputs, the journal {self._through}")
@@ -211,7 +212,7 @@ class Replay:
     def image(self) -> images.Image:
         """The engine as it stands. It holds until the replay goes on."""
         place = self._place + self._at if self._refers else NONE
-        return images.take(self._machine, place, images.journal_id(self._folder), self.meta)
+        return images.take(self._machine, place, segment.journal_id(self._folder), self.meta)
 
     def journaled(self) -> Iterator[Any]:
         """All records of the journal that the engine has not had, as `begin` wants them."""

@@ -1,35 +1,46 @@
-"""The journal's files: segments of frames, every frame with its own checksum. The format, and nothing else.
+"""The journal's files: segments of frames, every frame with its own checksum. The format, and how it is read.
 
     segment   SEGMENT header (64 B), then frames back to back, then zeros (written ahead, so that a sync need not
               change the file system's own tables)
     frame     FRAME header (64 B), then a payload padded with zeros to a multiple of 64 B
 
-A frame says up to which sequence all inputs are known once it is read (`through`), so that a run whose market data
-is only referred to can be rebuilt to the last input that was taken. A reader stops at the first frame that does not
-check; if a whole frame of the same journal follows, it was not a torn tail but damage, and reading refuses.
-Known bad case: damage in the very last frames looks like a torn tail.
+A frame is what was written at once: its records need no CRC and no watermark of their own, and stay the 64 bytes that
+the engine takes. It says up to which sequence all inputs are known once it is read (`through`), and up to which they
+were on disk before it was written (`durable`). A segment's header carries the CRC of all headers of the one before, so
+no frame can be taken from the middle of a journal unseen, nor a segment replaced.
+
+A reader stops at the first frame that does not check. After a power cut that is a torn tail, cut without a word,
+unless somebody says that it was durable: a later frame, the superblock, a later segment. Then it is damage, and
+reading refuses. A journal without syncs, and format 1, has no such witness: any good frame behind a bad one is damage.
+Known bad case: damage in the last batch before a power cut under load looks like a torn tail (see `superblock`).
 """
 
 import json
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from . import superblock
+from .disk import Disk, Folder
 from .native import crc32c
 
 MAGIC: Final = b"ULTRAJNL"
-VERSION: Final = 1
-SEGMENT: Final = struct.Struct("<8sIIq16s16sI4x")  # magic, version, index, first sequence, journal id, unused, crc
+VERSION: Final = 2
+OLD: Final = 1  # without code version, chain and superblock
+# magic, version, index, first sequence, journal id, code version, CRC of the headers before, crc
+SEGMENT: Final = struct.Struct("<8sIIq16s8sI4xI4x")
 FRAME: Final = struct.Struct("<4sIqqqqIIq8x")  # magic, kind, first, count, through, durable, bytes, payload crc, index
 FRAME_MAGIC: Final = b"FRAM"
 HEADER_BYTES: Final = 64
 RECORD_BYTES: Final = 64
 META: Final = 1  # payload: JSON about the run
 RECORDS: Final = 2  # payload: records of ultra.wire
-MARK: Final = 3  # no payload: `through` moved on
+MARK: Final = 3  # no payload: `through` moved on, or what stands before it is durable
+RETIRED: Final = "retired.ulj"  # stands for all segments before its own: their META, their chain
+PACKED: Final = ".zst"
+LOOKS: Final = 3  # a file is read again before it is called damaged: its writer may be at work
 
 
 class JournalError(Exception):
@@ -55,86 +66,6 @@ class Frame:
         return found
 
 
-def segment_path(folder: Path, index: int) -> Path:
-    """File of a segment."""
-    return folder / f"segment-{index:06d}.ulj"
-
-
-def segment_header(index: int, first: int, journal_id: bytes) -> bytes:
-    """Header of a segment."""
-    body = SEGMENT.pack(MAGIC, VERSION, index, first, journal_id, bytes(16), 0)
-    return SEGMENT.pack(MAGIC, VERSION, index, first, journal_id, bytes(16), crc32c(body[:56]))
-
-
-def frame_header(kind: int, first: int, count: int, through: int, durable: int, index: int, payload_bytes: int,
-                 payload_crc: int) -> bytes:  # fmt: skip
-    """Header of a frame; the last 8 bytes are its own CRC32C and the magic again."""
-    head = FRAME.pack(FRAME_MAGIC, kind, first, count, through, durable, payload_bytes, payload_crc, index)
-    return head[:56] + struct.pack("<I4s", crc32c(head[:56]), FRAME_MAGIC)
-
-
-def padded(size: int) -> int:
-    """Bytes that a payload takes in the file."""
-    return (size + HEADER_BYTES - 1) // HEADER_BYTES * HEADER_BYTES
-
-
-def segments(folder: Path) -> list[Path]:
-    """The segment files of a journal, in order; JournalError when there are none or one is missing."""
-    found = sorted(folder.glob("segment-*.ulj"))
-    if not found:
-        raise JournalError(f"{folder} holds no journal (no segment-*.ulj file)")
-    for index, path in enumerate(found):
-        if path != segment_path(folder, index):
-            raise JournalError(f"{folder}: {segment_path(folder, index).name} is missing; restore it from a copy")
-    return found
-
-
-def is_used(folder: Path) -> bool:
-    """Whether there is a file of a journal."""
-    return any(folder.glob("segment-*.ulj"))
-
-
-def refuse_used(folder: Path) -> None:
-    """JournalError when the folder holds a journal: one is never written over, nor continued by another run."""
-    if is_used(folder):
-        raise JournalError(f"{folder} holds a journal already: choose another folder, or move it away")
-
-
-def read(folder: Path) -> Iterator[Frame]:
-    """Every good frame of a journal in order. Stops at a torn tail; JournalError on damage."""
-    expected_id: bytes | None = None
-    paths = segments(folder)
-    index = 0
-    for number, path in enumerate(paths):
-        data = path.read_bytes()
-        last = number + 1 == len(paths)
-        if last and not any(data[:HEADER_BYTES]) and _later_frame(data, 0, index) < 0:
-            break  # the writer ended while it began this file
-        journal_id = _check_segment(path, data, number)
-        if expected_id is not None and journal_id != expected_id:
-            raise JournalError(f"{path} belongs to another journal")
-        expected_id = journal_id
-        at = HEADER_BYTES
-        while True:
-            frame = _frame_at(data, at, index, path.name)
-            if frame is None:
-                break
-            yield frame
-            index += 1
-            at += HEADER_BYTES + padded(len(frame.payload))
-        later = _later_frame(data, at, index)
-        if later >= 0:
-            raise JournalError(
-                f"{path} is damaged at offset {at} (frame {index}): a good frame follows at {later}. "
-                "This is not a torn tail; restore the file from a copy."
-            )
-        if not last and (at != len(data) or _first_index(paths[number + 1]) not in (index, -1)):
-            raise JournalError(
-                f"{path} is damaged or ends early at offset {at} (frame {index}), but {paths[number + 1].name} "
-                "follows; restore the file from a copy."
-            )
-
-
 class End(NamedTuple):
     """Where a journal stands that its writer left in the middle."""
 
@@ -144,93 +75,342 @@ class End(NamedTuple):
     at: int  # behind the last whole frame of the segment
     through: int
     written: int  # every record below this sequence that had to be written is there
+    chain: int  # CRC of the headers of the segment, up to there
+    generation: int  # of the superblock that is there
 
 
-def end_of(folder: Path) -> End | None:
+class Head(NamedTuple):
+    """Header of a segment, as read."""
+
+    version: int
+    number: int
+    first: int
+    journal_id: bytes
+    code: bytes
+    chain: int
+
+
+class Retired(NamedTuple):
+    """What is left of the segments before `head.number`: how many frames they had, and one in place of them all."""
+
+    head: Head
+    frames: int
+    frame: Frame
+
+
+def segment_name(index: int) -> str:
+    """File name of a segment."""
+    return f"segment-{index:06d}.ulj"
+
+
+def segment_path(folder: Path, index: int) -> Path:
+    """File of a segment."""
+    return folder / segment_name(index)
+
+
+def segment_header(index: int, first: int, journal_id: bytes, code: bytes = bytes(8), chain: int = 0) -> bytes:
+    """Header of a segment: `code` is the version of the code that wrote it, `chain` the CRC of the headers before."""
+    body = SEGMENT.pack(MAGIC, VERSION, index, first, journal_id, code, chain, 0)[:56]
+    return body + struct.pack("<I4x", crc32c(body))
+
+
+def frame_header(kind: int, first: int, count: int, through: int, durable: int, index: int, payload_bytes: int,
+                 payload_crc: int) -> bytes:  # fmt: skip
+    """Header of a frame; the last 8 bytes are its own CRC32C and the magic again."""
+    head = FRAME.pack(FRAME_MAGIC, kind, first, count, through, durable, payload_bytes, payload_crc, index)
+    return head[:56] + struct.pack("<I4s", crc32c(head[:56]), FRAME_MAGIC)
+
+
+def link(header: bytes, chain: int) -> int:
+    """The CRC of the headers up to this one. Without its own CRC: with it, every header would leave the same."""
+    return crc32c(header[:56], chain)
+
+
+def padded(size: int) -> int:
+    """Bytes that a payload takes in the file."""
+    return (size + HEADER_BYTES - 1) // HEADER_BYTES * HEADER_BYTES
+
+
+def segments(folder: Path) -> list[Path]:
+    """The segment files of a journal, in order; JournalError when there are none or one is missing."""
+    return [folder / name for _, name in segment_names(folder, Folder(folder))]
+
+
+def segment_names(folder: Path, disk: Disk) -> list[tuple[int, str]]:
+    """Index and file of each segment that was not retired, in order; JournalError when none is, or one is missing."""
+    present = disk.names()
+    found: dict[int, str] = {}
+    for name in present:
+        digits, _, ending = name.removeprefix("segment-").partition(".")
+        if name.startswith("segment-") and digits.isdigit() and ending in ("ulj", "ulj" + PACKED):
+            found.setdefault(int(digits), name)  # sorted: the plain file comes before its packed copy
+    if not found:
+        raise JournalError(f"{folder} holds no journal (no segment-*.ulj file)")
+    base = read_head(disk.read(RETIRED), disk.where(RETIRED), -1).number if RETIRED in present else 0
+    for index in range(base, max(found)):
+        if index not in found:
+            raise JournalError(f"{folder}: {segment_name(index)} is missing; restore it from a copy")
+    return [(index, found[index]) for index in sorted(found) if index >= base]
+
+
+def is_used(folder: Path, disk: Disk | None = None) -> bool:
+    """Whether there is a file of a journal."""
+    return any(name.startswith("segment-") for name in (Folder(folder) if disk is None else disk).names())
+
+
+def refuse_used(folder: Path, disk: Disk | None = None) -> None:
+    """JournalError when the folder holds a journal: one is never written over, nor continued by another run."""
+    if is_used(folder, disk):
+        raise JournalError(f"{folder} holds a journal already: choose another folder, or move it away")
+
+
+def refuse_retired(folder: Path, start: int = 0) -> None:
+    """JournalError when inputs from `start` on were retired: whoever is to take them all can't go on without."""
+    gone = retired(Folder(folder))
+    if gone is not None and gone.frame.through > start:
+        raise JournalError(
+            f"{folder}: inputs below {gone.frame.through} were retired: begin at a snapshot that has them "
+            "(`ultra replay --fast`), or copy their segments back"
+        )
+
+
+def journal_id(folder: Path) -> bytes:
+    """What tells this journal from every other; JournalError when there is none."""
+    index, name = segment_names(folder, Folder(folder))[0]
+    return read_head(beginning(folder, index), str(folder / name), index).journal_id
+
+
+def beginning(folder: Path, index: int) -> bytes:
+    """The headers of a segment, packed or not, and of its first frame, or what there is of them."""
+    path = segment_path(folder, index)
+    if path.exists():
+        with path.open("rb") as file:
+            return file.read(2 * HEADER_BYTES)
+    path = path.with_name(path.name + PACKED)
+    return unpacked(path.read_bytes(), str(path))[: 2 * HEADER_BYTES] if path.exists() else b""
+
+
+def retired(disk: Disk) -> "Retired | None":
+    """What stands for the segments that were retired; None when none were. JournalError when it is damaged."""
+    if RETIRED not in disk.names():
+        return None
+    data, where = disk.read(RETIRED), disk.where(RETIRED)
+    head = read_head(data, where, -1)
+    number: int = struct.unpack_from("<q", data, HEADER_BYTES + 48)[0] if len(data) >= 2 * HEADER_BYTES else 0
+    frame = frame_at(data, HEADER_BYTES, number, RETIRED)
+    if frame is None:
+        raise JournalError(f"{where} is damaged: restore it from a copy")
+    return Retired(head, number + 1, frame)
+
+
+def witness(disk: Disk) -> superblock.Commit | None:
+    """What the superblock says; None when there is none. JournalError when it is damaged."""
+    if superblock.NAME not in disk.names():
+        return None
+    commit = superblock.best(disk.read(superblock.NAME))
+    if commit is None:
+        where = disk.where(superblock.NAME)
+        raise JournalError(f"{where} is damaged, both its blocks: `ultra journal repair` makes it new")
+    return commit
+
+
+def synced(commit: superblock.Commit | None) -> bool:
+    """Whether its writer synced, so that a good frame behind a bad one may be what a power cut left."""
+    return commit is not None and not commit.state & superblock.UNSYNCED
+
+
+def proof(commit: superblock.Commit | None, frames: int, through: int, data: bytes, at: int, last: bool) -> str:
+    """Why what does not check at `at`, behind these frames, was once on disk; "" when nobody says so. `last`: of the
+    last segment, the one that the superblock is about."""
+    if last and commit is not None and commit.frames > frames:
+        return f"{commit.frames} frames were durable, inputs below {commit.through}"
+    if synced(commit):
+        durable = _later_durable(data, at)
+        return f"inputs below {durable} were durable" if durable > through else ""
+    later = _later_frame(data, at, frames)
+    return f"a good frame follows at {later}" if later >= 0 else ""
+
+
+def damaged(where: str, at: int, frames: int, through: int, why: str) -> JournalError:
+    """What is said of a place where more was durable than checks."""
+    return JournalError(
+        f"{where} is damaged at offset {at} (frame {frames}), behind input {through}: "
+        f"{why}. This is not a torn tail; `ultra journal repair` takes what is missing from a copy."
+    )
+
+
+def read(folder: Path, disk: Disk | None = None) -> Iterator[Frame]:
+    """Every good frame of a journal in order. Stops at a torn tail; JournalError on damage."""
+    return Reader(folder, disk).read()
+
+
+def end_of(folder: Path, disk: Disk | None = None) -> End | None:
     """Where to go on; None when there is no frame yet. JournalError on damage."""
-    frames, through, written, last = 0, 0, 0, None
-    for last in read(folder) if is_used(folder) else ():
-        frames += 1
-        through = max(through, last.through)
+    if not is_used(folder, disk):
+        return None
+    reader = Reader(folder, disk)
+    written, chain, last = 0, 0, None
+    for last in reader.read():
+        chain = reader.chain
         if last.kind == RECORDS:
             written = last.through
     if last is None:
         return None
-    data = (folder / last.segment).read_bytes()
-    index = int(last.segment.removeprefix("segment-").removesuffix(".ulj"))
     at = last.offset + HEADER_BYTES + padded(len(last.payload))
-    return End(_check_segment(folder / last.segment, data, index), index, frames, at, through, written)
+    generation = reader.commit.generation if reader.commit is not None else 0
+    index = int(last.segment[8:14])
+    return End(reader.journal_id, index, reader.frames, at, reader.through, written, chain, generation)
 
 
 class Reader:
-    """A journal read on while it grows: `frames` gives what has become whole since the last time.
+    """One reading of a journal from its beginning, and how far it came."""
 
-    What is not whole is waited for: that it is damage is found by `read` only."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._number, self._index, self._at = folder, 0, 0, 0
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
+        self._folder = folder
+        self._disk: Disk = Folder(folder) if disk is None else disk
+        self.commit: superblock.Commit | None = None
         self.journal_id = b""
+        self.code = b""
+        self.version = VERSION
+        self.frames = 0
+        self.through = 0
+        self.chain = 0
+        self.torn_at = 0  # where the last segment's good frames end
+        self.segment = ""
 
-    def frames(self) -> Iterator[Frame]:
-        """The next frames, in order. No file is open while the caller has one: it may never come back for more."""
-        while (path := segment_path(self._folder, self._number)).exists():
-            if self._at == 0 and not self._begin(path):
-                return
-            ended = segment_path(self._folder, self._number + 1).exists()  # before the look: none comes after it
-            while (frame := self._next(path)) is not None:
+    def read(self) -> Iterator[Frame]:
+        """Every good frame in order. Stops at a torn tail; JournalError on damage."""
+        # Before the segments: whatever it says is durable is then in what is read of them, though somebody writes.
+        self.commit = witness(self._disk)
+        names = segment_names(self._folder, self._disk)
+        if self.commit is not None and self.commit.segment > names[-1][0]:
+            raise JournalError(f"{self._disk.where(segment_name(names[-1][0] + 1))} is missing; restore it from a copy")
+        yield from self._retired()
+        for number, (index, name) in enumerate(names):
+            last = number + 1 == len(names)
+            data = self._content(name)
+            if not self._begin(index, name, data, last):
+                break
+            at = HEADER_BYTES
+            while True:
+                frame = frame_at(data, at, self.frames, name)
+                if frame is None and last:
+                    data = self._look_again(name, data, at)
+                    frame = frame_at(data, at, self.frames, name)
+                if frame is None:
+                    break
+                self.frames += 1
+                self.through = max(self.through, frame.through)
+                self.chain = link(data[at : at + HEADER_BYTES], self.chain)
+                at += HEADER_BYTES + padded(len(frame.payload))
+                self.torn_at = at
                 yield frame
-            if not ended:
-                return
-            self._number, self._at = self._number + 1, 0
+            self._end(name, data, at, "" if last else names[number + 1][1])
+        if self.commit is not None and self.commit.frames > self.frames:
+            raise self._damage(self.segment, self.torn_at, self._proof(b"", 0, True))
 
-    def _begin(self, path: Path) -> bool:
-        with path.open("rb") as file:
-            head = file.read(HEADER_BYTES)
-        if len(head) < HEADER_BYTES or not any(head):
+    def _content(self, name: str) -> bytes:
+        data = self._disk.read(name)
+        return unpacked(data, self._disk.where(name)) if name.endswith(PACKED) else data
+
+    def _retired(self) -> Iterator[Frame]:
+        gone = retired(self._disk)
+        if gone is not None:
+            self.journal_id, self.chain, self.frames = gone.head.journal_id, gone.head.chain, gone.frames
+            self.through, self.segment = gone.frame.through, RETIRED
+            yield gone.frame
+
+    def _begin(self, index: int, name: str, data: bytes, last: bool) -> bool:
+        """Check the header of a segment; False when its writer ended while he began it."""
+        where = self._disk.where(name)
+        may_be_torn = last and (synced(self.commit) or not any(data[:HEADER_BYTES]))
+        if may_be_torn and not good_head(data, index) and not self._proof(data, 0, last):
             return False
-        journal_id = _check_segment(path, head, self._number)
-        if self.journal_id not in (b"", journal_id):
-            raise JournalError(f"{path} belongs to another journal")
-        self.journal_id, self._at = journal_id, HEADER_BYTES
+        head = read_head(data, where, index)
+        if self.journal_id and head.journal_id != self.journal_id:
+            raise JournalError(f"{where} belongs to another journal")
+        if head.version != OLD:
+            if self.commit is None:
+                missing = self._disk.where(superblock.NAME)
+                raise JournalError(f"{missing} is missing: `ultra journal repair` makes it new")
+            if self.commit.journal_id != head.journal_id:
+                raise JournalError(f"{where} belongs to another journal")
+            if head.chain != self.chain:
+                raise self._damage(self.segment, self.torn_at, f"{name} follows on other frames")
+        self.journal_id, self.code, self.version = head.journal_id, head.code, head.version
+        self.segment, self.torn_at, self.chain = name, HEADER_BYTES, link(data[:HEADER_BYTES], 0)
         return True
 
-    def _next(self, path: Path) -> Frame | None:
-        with path.open("rb", buffering=0) as file:
-            file.seek(self._at)
-            head = file.read(HEADER_BYTES)
-            header = _header_at(head, 0, self._index)
-            if header is None:
-                return None
-            room = padded(header[5])
-            frame = _frame_at(head + file.read(room), 0, self._index, path.name)
-        if frame is not None:
-            self._index += 1
-            self._at += HEADER_BYTES + room
-        return frame
+    def _proof(self, data: bytes, at: int, last: bool) -> str:
+        return proof(self.commit, self.frames, self.through, data, at, last)
+
+    def _look_again(self, name: str, data: bytes, at: int) -> bytes:
+        """The file as it is now, when what was read of it looks damaged: its writer may be at work."""
+        for _ in range(LOOKS):
+            if not self._proof(data, at, True) or frame_at(data, at, self.frames, name) is not None:
+                break
+            data = self._content(name)
+        return data
+
+    def _end(self, name: str, data: bytes, at: int, after: str) -> None:
+        """JournalError unless a segment may end here."""
+        proof = self._proof(data, at, not after)
+        if not after:
+            if proof:
+                raise self._damage(name, at, proof)
+        elif at != len(data) or proof:
+            raise self._damage(name, at, proof or f"{after} follows")
+        elif self.version == OLD and first_index(self._content(after)) not in (self.frames, -1):
+            raise self._damage(name, at, f"{after} follows and begins with another frame")
+
+    def _damage(self, name: str, at: int, why: str) -> JournalError:
+        return damaged(self._disk.where(name), at, self.frames, self.through, why)
 
 
-def _check_segment(path: Path, data: bytes, number: int) -> bytes:
+def good_head(data: bytes, index: int) -> bool:
+    """Whether these bytes begin with the header of this segment (-1: of any)."""
     if len(data) < HEADER_BYTES:
-        raise JournalError(f"{path} is shorter than its header: not a segment")
-    magic, version, index, _, journal_id, _, crc = SEGMENT.unpack_from(data)
-    if magic != MAGIC or crc != crc32c(data[:56]) or any(data[60:HEADER_BYTES]) or index != number:
-        raise JournalError(f"{path} does not begin with the header of segment {number}")
-    if version != VERSION:
-        raise JournalError(f"{path} has format {version}; this version reads {VERSION}")
-    return bytes(journal_id)
+        return False
+    magic, _, found, _, _, _, _, crc = SEGMENT.unpack_from(data)
+    good = magic == MAGIC and crc == crc32c(data[:56]) and not any(data[60:HEADER_BYTES])
+    return bool(good and index in (found, -1))
 
 
-def _first_index(path: Path) -> int:
-    """Number of the first frame of a segment file, -1 when it has none (it was begun and no more, or is damaged)."""
-    with path.open("rb") as file:
-        data = file.read(2 * HEADER_BYTES)
+def read_head(data: bytes, where: str, index: int) -> Head:
+    """The header of a segment (-1: of any); JournalError when it is another."""
+    if len(data) < HEADER_BYTES:
+        raise JournalError(f"{where} is shorter than its header: not a segment")
+    if not good_head(data, index):
+        raise JournalError(f"{where} does not begin with the header of segment {index}; restore it from a copy")
+    _, version, found, first, journal_id, code, chain, _ = SEGMENT.unpack_from(data)
+    if version not in (OLD, VERSION):
+        raise JournalError(f"{where} has format {version}; this version reads {VERSION}")
+    return Head(version, found, first, journal_id, code, chain)
+
+
+def unpacked(data: bytes, where: str) -> bytes:
+    """A segment that `ultra journal compact` packed; JournalError when zstandard is missing, or it is damaged."""
+    try:
+        import zstandard
+    except ImportError as error:
+        raise JournalError(f"{where} is packed: pip install 'ultra-engine[journal]' to read it") from error
+    try:
+        found: bytes = zstandard.ZstdDecompressor().decompress(data)
+    except zstandard.ZstdError as error:
+        raise JournalError(f"{where} is damaged ({error}): restore it from a copy") from error
+    return found
+
+
+def first_index(data: bytes) -> int:
+    """Number of the first frame of a segment, -1 when it has none (it was begun and no more, or is damaged)."""
     if len(data) < 2 * HEADER_BYTES:
         return -1
     index: int = struct.unpack_from("<q", data, HEADER_BYTES + 48)[0]
-    return -1 if _header_at(data, HEADER_BYTES, index) is None else index
+    return -1 if header_at(data, HEADER_BYTES, index) is None else index
 
 
-def _header_at(data: bytes, at: int, index: int) -> tuple[int, int, int, int, int, int, int] | None:
+def header_at(data: bytes, at: int, index: int) -> tuple[int, int, int, int, int, int, int] | None:
+    """Of the frame of this number: kind, first, count, through, durable, bytes and CRC of its payload."""
     if at + HEADER_BYTES > len(data) or data[at : at + 4] != FRAME_MAGIC:
         return None
     crc, tail = struct.unpack_from("<I4s", data, at + 56)
@@ -240,8 +420,9 @@ def _header_at(data: bytes, at: int, index: int) -> tuple[int, int, int, int, in
     return None if found != index else (kind, first, count, through, durable, size, payload_crc)
 
 
-def _frame_at(data: bytes, at: int, index: int, name: str) -> Frame | None:
-    header = _header_at(data, at, index)
+def frame_at(data: bytes, at: int, index: int, name: str) -> Frame | None:
+    """The frame of this number at an offset of a segment; None unless all of it is there and checks."""
+    header = header_at(data, at, index)
     if header is None:
         return None
     kind, first, count, through, durable, size, payload_crc = header
@@ -258,16 +439,20 @@ def _later_frame(data: bytes, at: int, index: int) -> int:
     while found >= 0:
         if found + HEADER_BYTES <= len(data):  # at any offset: bytes may have been lost or put in before it
             number = struct.unpack_from("<q", data, found + 48)[0]
-            if number >= index and _frame_at(data, found, number, "") is not None:
+            if number >= index and frame_at(data, found, number, "") is not None:
                 return found
         found = data.find(FRAME_MAGIC, found + 4)
     return -1
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new file names durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _later_durable(data: bytes, at: int) -> int:
+    """The highest `durable` of any header behind `at`, -1 when there is none. It is true though the payload is torn."""
+    highest = -1
+    found = data.find(FRAME_MAGIC, at)
+    while found >= 0:
+        if found + HEADER_BYTES <= len(data):
+            durable, _, _, number = struct.unpack_from("<qIIq", data, found + 32)
+            if durable > highest and header_at(data, found, number) is not None:
+                highest = durable
+        found = data.find(FRAME_MAGIC, found + 4)
+    return highest

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import IO, Final
 
+from .. import cache
 from ..config import Config
 from ..hot import ring as rings
 from ..hot.wait import wake_now
@@ -44,6 +45,7 @@ class Tap:
         self._process: subprocess.Popen[bytes] | None = None
         self._meta: dict[str, object] = {}
         self.restarts = 0
+        self.lost = ""  # why nothing more is journaled, once it was decided to go on without
 
     def start(self, meta: dict[str, object]) -> None:
         """Start the journal's process. It need not be ready when the first record comes: the ring holds them."""
@@ -68,6 +70,9 @@ class Tap:
     def check(self) -> None:
         """JournalError when the journal failed or is gone. One that was killed is started again where it was: the ring
         has what it did not write. One that failed is not: a write or sync is never tried twice."""
+        if self.lost:
+            self.ring.cells[rings.GATE] = self.ring.cells[rings.CURSOR]  # nobody else takes them any more
+            return
         failed = int(self.ring.cells[JOURNAL_FAILED])
         ended = None if self._process is None else self._process.poll()
         if not failed and ended is not None and ended < 0 and self.restarts < self._config.journal.restart_max:
@@ -81,6 +86,11 @@ class Tap:
                 f"journal {self.folder}: {reason}; on disk up to input {self.durable}. Free space or choose another "
                 "folder, then run again; `ultra replay` shows what is there."
             )
+
+    def give_up(self, why: str) -> None:
+        """Go on without a journal that failed: what comes now is in memory only, and is never called durable."""
+        self.lost = why
+        self.check()
 
     def hurry(self) -> None:
         """Somebody waits until it is on disk: wake the journal, if it sleeps."""
@@ -120,6 +130,7 @@ def _journal(
     command = [
         sys.executable, "-P", "-c", JOURNAL, "--folder", str(folder), "--ring-file", str(handle),
         "--segment-bytes", str(config.journal.segment_bytes), "--batch-max", str(config.journal.batch_record_max),
+        "--code", cache.key()[:16],
     ]  # fmt: skip
     if not config.journal.sync:
         command.append("--no-sync")

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..cold.projector import POLL_S, Projected, Projector
 from ..cold.replay import Replay
-from ..cold.segment import JournalError, Reader
+from ..cold.segment import JournalError
+from ..cold.tail import Tail
 
 TRIES = 5
 
@@ -15,7 +16,7 @@ def project(
     folder: Path, db: Path, *, follow: bool = False, rebuild: bool = False, source: Path | None = None
 ) -> dict[str, Any]:
     """What was done. With `follow`, waits for the journal, and goes on until its run ends in good order or ^C."""
-    while follow and not any(Reader(folder).frames()):
+    while follow and not Tail(folder).poll():
         time.sleep(POLL_S)
     one = Projector(_replay(folder, source, TRIES if follow else 1), folder, db, rebuild=rebuild)
     try:
