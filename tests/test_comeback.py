@@ -149,7 +149,7 @@ def test_an_engine_may_die_in_every_window_of_its_loop(form: str) -> None:
 
 @pytest.mark.skipif(JIT, reason="in plain Python each store of the loop can be looked at")
 @settings(max_examples=5)
-@example("mirrored", [221, 243, 195, 131, 235, 53, 246], 1000)  # the fifth died, and the venue knew of what was unasked
+@example("mirrored", [788], 1000)  # before a question of which the venue knew already, when LINK_DONE went ahead of it
 @given(
     st.sampled_from(sorted(FORMS)),
     st.lists(st.integers(1, 300) | st.integers(1, 12), min_size=1, max_size=12),
