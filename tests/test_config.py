@@ -3,6 +3,7 @@
 Ranges are tried from the words of `describe`, so a limit that its words don't tell fails here.
 """
 
+import json
 import math
 import pickle
 import re
@@ -14,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ultra.commands import venue_at
 from ultra.config import Config, ConfigError, Engine, Journal, Risk, assignment, describe, load, parse
-from ultra.config_link import host_port, places, user
+from ultra.config_link import host_port, password, places, user
 from ultra.rules import Table
 
 RISK_KEYS = [f.name for f in fields(Risk) if f.name != "instrument"]
@@ -91,6 +93,25 @@ def test_a_venue_in_one_word_is_the_keys_of_its_parts() -> None:
     for wrong in ("", "127.0.0.1:1", "udp://a:1,udp://b:1,udp://c:1", "ouch://A@b:1,ouch://A@b:1"):
         with pytest.raises(ValueError, match="wanted udp://HOST:PORT"):
             places(wrong)
+
+
+def test_a_venue_may_be_the_file_that_it_wrote(tmp_path: Path) -> None:
+    addresses = "udp://127.0.0.1:1,request://127.0.0.1:3,ouch://DESK@127.0.0.1:4"
+    told = tmp_path / "venue.json"
+    told.write_text(json.dumps({"venue": addresses, "folder": str(tmp_path)}))
+    assert venue_at(str(told)) == (addresses, {}) and venue_at(addresses) == (addresses, {})
+    (tmp_path / "passwords").write_text("MAKER none\nDESK secret\n")
+    found, more = venue_at(str(told))
+    assert password(load(None, {**places(found), **more}).link) == "secret"
+    assert password(load(None, {"link.orders": "ouch://ANN@127.0.0.1:4", **more}).link) == ""
+    (tmp_path / "one").write_text("secret\n")
+    assert password(load(None, {"link.password_file": str(tmp_path / "one")}).link) == "secret"
+    for wrong in ("{}", "[]", "not JSON"):
+        told.write_text(wrong)
+        with pytest.raises(ValueError, match="port file of a running venue"):
+            venue_at(str(told))
+    with pytest.raises(ValueError, match="FileNotFoundError"):
+        venue_at(str(tmp_path / "nowhere"))
 
 
 def test_units_stand_at_the_end_of_every_number() -> None:

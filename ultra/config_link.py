@@ -35,7 +35,8 @@ class Link:
         default="", metadata=address("ouch", rf"ouch://[A-Za-z0-9]{{1,6}}@{_HOST}", "who takes orders, and as whom")
     )
     password_file: str = field(
-        default="", metadata=rules.folder(f"file whose first line is the password; else {PASSWORD} of the environment")
+        default="",
+        metadata=rules.folder(f"file with the password, or lines of USER PASSWORD; else ${PASSWORD}"),
     )
     receive_buffer_bytes: int = field(
         default=1 << 24, metadata=rules.whole(1 << 16, 1 << 30, "what the kernel holds of each line for us")
@@ -103,6 +104,8 @@ def user(text: str) -> str:
 
 def password(link: Link) -> str:
     """The password, "" when there is none; OSError when its file can't be read."""
-    if link.password_file:
-        return Path(link.password_file).read_text(encoding="ascii").split("\n")[0].strip()
-    return os.environ.get(PASSWORD, "")
+    if not link.password_file:
+        return os.environ.get(PASSWORD, "")
+    rows = [line.split() for line in Path(link.password_file).read_text(encoding="ascii").splitlines()]
+    known = {row[0]: row[-1] for row in reversed(rows) if row}
+    return known.get(user(link.orders), rows[0][0] if rows and len(rows[0]) == 1 else "")

@@ -5,6 +5,7 @@ it is called: `ultra --help` waits for no compiler.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +61,8 @@ def load_config(given: argparse.Namespace) -> Config:
         overrides["engine.session"] = given.session
     if getattr(given, "venue", None):
         try:
-            overrides = {"journal.market_data": "full", **places(given.venue), **overrides}
+            addresses, more = venue_at(given.venue)
+            overrides = {"journal.market_data": "full", **places(addresses), **more, **overrides}
         except ValueError as error:
             raise ConfigError("command line", (f"--venue {error}",)) from None
     return load(given.config, overrides)
@@ -81,3 +83,18 @@ def show_compiling() -> None:
 
     if show.__qualname__ not in {listener.__qualname__ for listener in cache.listeners}:
         cache.listeners.append(show)
+
+
+def venue_at(text: str) -> tuple[str, dict[str, str]]:
+    """The addresses of `--venue`, which may also be the file that a venue wrote with `--port-file`; with that, the keys
+    that say where the passwords are that it made up. ValueError when it is neither."""
+    if "://" in text or not text:
+        return text, {}
+    try:
+        told = json.loads(Path(text).read_text())
+        passwords = Path(told["folder"]) / "passwords"
+        return str(told["venue"]), {"link.password_file": str(passwords)} if passwords.exists() else {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{text}: wanted addresses, or the port file of a running venue ({type(error).__name__}: {error})"
+        ) from None

@@ -27,7 +27,8 @@ def _add_run(commands: Any) -> None:
     where.add_argument("--itch", type=Path, metavar="FILE", help="ITCH 5.0, length-framed, plain or gzip")
     where.add_argument(
         "--venue", metavar="ADDRESSES",
-        help="trade there: udp://HOST:PORT (line A, then B), request://HOST:PORT, ouch://USER@HOST:PORT, with commas",
+        help="trade there: udp://HOST:PORT (line A, then B), request://HOST:PORT, ouch://USER@HOST:PORT, with commas; "
+        "or the port file of an ultra venue",
     )  # fmt: skip
     parser.add_argument("--seconds", type=float, metavar="S", help="with --venue: end in good order after so long")
     parser.add_argument(

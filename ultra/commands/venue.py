@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError
-from . import DONE, NO, command, configuration, load_config, show_compiling
+from . import DONE, NO, command, configuration, load_config, show_compiling, venue_at
 
 
 def add(commands: Any) -> None:
@@ -70,7 +70,10 @@ def _add_load(commands: Any) -> None:
         "ultra load --venue ouch://TRADER@127.0.0.1:4003 --clients 1 --rate 10000 --seconds 10",
     )  # fmt: skip
     parser.add_argument(
-        "--venue", required=True, metavar="ADDRESSES", help="ouch://USER@HOST:PORT for each client, with commas"
+        "--venue",
+        required=True,
+        metavar="ADDRESSES",
+        help="ouch://USER@HOST:PORT for each client, with commas; or the port file of a venue",
     )
     parser.add_argument("--clients", type=int, metavar="N", help="how many of them (default all)")
     parser.add_argument("--rate", default="1000/s", metavar="R/s", help="messages a second, of all clients together")
@@ -86,8 +89,13 @@ def _load(given: argparse.Namespace) -> int:
     from ..ops import load
 
     show_compiling()
+    try:
+        addresses, more = venue_at(given.venue)
+    except ValueError as error:
+        raise ConfigError("command line", (f"--venue {error}",)) from None
+    passwords = given.password_file or (Path(more["link.password_file"]) if more else None)
     found = load.run(
-        load.wanted(given.venue, given.clients, given.password_file), rate=load.rate(given.rate),
+        load.wanted(addresses, given.clients, passwords), rate=load.rate(given.rate),
         seconds=given.seconds, symbols=given.instrument or ["ULTRA"], price=given.price, seed=given.seed,
     )  # fmt: skip
     print(json.dumps(found) if given.json else load.as_text(found))
