@@ -147,8 +147,8 @@ class Desk:
         self.drive.checkpoint_at = self.back.checkpoint_at
 
     def _wheel(self, machine: assembly.Machine) -> None:
-        outcome = drive.Outcome(machine, self.source, self.source)
-        self.drive = drive.Drive(machine, self.keepers, outcome, self._turned)  # type: ignore[arg-type]
+        outcome = drive.Outcome(machine, self.source, str(self.source))
+        self.drive = drive.Drive(machine, self.keepers, outcome, self._turned)
 
     def _turned(self, at_work: drive.Drive) -> None:
         if self.back is not None and self.back.rehearsing:

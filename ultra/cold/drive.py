@@ -65,7 +65,7 @@ class Drive:
     def __init__(
         self,
         machine: Machine,
-        taps: list[Tap],
+        taps: list[Any],  # `tap.Tap`s, or what stands for them where all is in one thread
         outcome: Outcome,
         turn: Callable[["Drive"], None] | None = None,
         busy: Callable[[], None] | None = None,
@@ -195,7 +195,8 @@ class Drive:
     @property
     def durable(self) -> int:
         """Every input below this sequence is on disk, in every journal."""
-        return min(tap.durable for tap in self._taps)
+        durable: int = min(tap.durable for tap in self._taps)
+        return durable
 
 
 def folders_of(config: Config, folder: Path) -> dict[str, Path]:
