@@ -6,6 +6,7 @@ structures under test are tiny and their keys few, so that collisions come in ev
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from numba import config
+
+# A shell that starts us in the background leaves SIGINT ignored, and so it would be in all processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 EXAMPLES = {"compiled": 40, "checked": 25, "plain": 15}
 MODE = "plain" if config.DISABLE_JIT else "checked" if config.BOUNDSCHECK else "compiled"
