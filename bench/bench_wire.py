@@ -6,6 +6,7 @@
 -> OUCH bytes), `loopback.c` (the same system calls and nothing between them) and `loopback.py` (asyncio). Open loop,
 from the moment a packet was due. What the engine adds is the difference to C; `inside` is its own count, from a packet
 in hand to the call of `send`.
+The journal is at level `memory`: with fdatasync its process takes from a machine of two cores what is to be measured.
 Known bad case: two cores. The journal's process and everything else share the street's core, and show in every tail.
 """
 
@@ -24,7 +25,7 @@ from ultra.hot import histogram as histograms
 
 HERE = Path(__file__).parent
 ROUNDS, COUNT, WARM = 3, 100_000, 5_000
-RATES = (10_000, 100_000)
+RATES, ASYNCIO_PER_S = (10_000, 100_000), 10_000
 CORES = sorted(os.sched_getaffinity(0))[-2:]
 pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="two pinned processes need two cores")
 PERCENTILES = (50.0, 99.0, 99.9)
@@ -33,6 +34,7 @@ SETTINGS = {
     "engine.level_page_max": 256, "risk.message_rate_max_per_s": 10**7,
     "risk.duplicate_window_ns": 0, "risk.open_order_max": 4096,
     "risk.position_qty_max": 10**9, "link.order_rate_max_per_s": 10**7, "host.wait": "spin",
+    "journal.sync": "false",
     "link.feed_silence_ms": 600_000, "link.session_silence_ms": 600_000, "engine.latency_sample_every": 1,
 }  # fmt: skip
 
@@ -56,6 +58,8 @@ def shots(one, found, name):
     """Both rates after a few packets to warm up; nothing may be lost."""
     one.fire(WARM, 10_000, CORES[0])
     for per_s in RATES:
+        if name == "asyncio" and per_s > ASYNCIO_PER_S:
+            continue  # it falls behind for ever: then its latency is the length of the run
         heard, late, ns = one.fire(COUNT, per_s, CORES[0])
         assert heard == COUNT, f"{name}, {per_s} a second: {heard} of {COUNT} came back"
         found.setdefault((name, per_s), []).append(row(late, ns))
