@@ -46,8 +46,8 @@ checked:
 	@NUMBA_BOUNDSCHECK=1 ULTRA_CACHE_DIR=.cache/checked $(PYTEST) --benchmark-disable -m "not jit_only and not slow"
 
 check: fresh
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check ultra native bench tests setup.py
+	@$(BIN)/ruff format --check ultra native bench tests setup.py
 	@$(BIN)/mypy
 
 bench: fresh
