@@ -57,7 +57,7 @@ def _code_of(error: Exception) -> int:
     codes = {
         "StrategyError": USAGE, "RunError": USAGE, "SourceError": DAMAGED, "JournalError": JOURNAL,
         "ReplayError": JOURNAL, "HostError": LOST, "NativeMissingError": USAGE, "SharedError": USAGE,
-        "NoRoomError": USAGE, "BenchError": NO, "MulticastError": USAGE, "GatewayError": USAGE, "VenueError": LOST,
+        "NoRoomError": USAGE, "BenchError": NO, "MulticastError": USAGE, "GatewayError": USAGE,
         "ExchangeError": USAGE, "OperatorError": USAGE, "OrderServerError": USAGE, "LoadError": USAGE,
         "DeskError": USAGE, "CommandError": USAGE, "ProjectionError": JOURNAL, "ServeError": USAGE,
         "CapsuleError": JOURNAL, "ImageError": JOURNAL,

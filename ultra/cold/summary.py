@@ -134,7 +134,7 @@ def as_text(summary: dict[str, Any]) -> str:
     service, hiccup = summary["service_ns"], summary["hiccup_ns"]
     lines = [
         f"{summary['messages']:,} messages, {summary['throughput_msgs_per_s']:,} a second in the loop, "
-        f"{summary['wall_s']:.3f} s with reading the file, first one {summary['startup_s']:.2f} s after the start",
+        f"{summary['wall_s']:.3f} s in all, first one {summary['startup_s']:.2f} s after the start",
         f"{summary['orders']:,} orders, {summary['cancels']:,} cancels, {summary['fills']:,} fills, "
         f"{summary['rejects']:,} rejects",
         "",

@@ -45,10 +45,6 @@ FEED_STATES: Final = {0: "live", 1: "syncing", 2: "stale"}
 SESSION_STATES: Final = {0: "open", 1: "reconciling", 2: "closed"}
 
 
-class VenueError(Exception):
-    """The venue is gone for good: says what it did; what was journaled is kept."""
-
-
 class Wired:
     """One run on one venue, in this thread."""
 
@@ -93,7 +89,8 @@ class Wired:
         self._said = [-1, -1]
 
     def play(self) -> Outcome:
-        """Until the venue's day ends, `seconds` are over, or SIGTERM; then in good order. VenueError, JournalError."""
+        """Until the venue's day ends, `seconds` are over, or SIGTERM; then in good order. RunError, JournalError; a
+        venue that is gone for good is in the outcome."""
         drive, outcome = self._drive, self.outcome
         try:
             clock.set_wall(self._wire.wall, self._ns_per_tick)
