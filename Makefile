@@ -9,9 +9,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 LOG    := $(VENV)/install.log
 PYTEST := $(BIN)/python -m pytest -q
 
-# What is installed, and what is compiled, each with a file that says when.
+# What is installed, what is compiled, and what only tests need, each with a file that says when.
 INSTALLED := $(VENV)/.installed
 BUILT     := $(VENV)/.built
+TESTABLE  := $(VENV)/.testable
 
 .PHONY: help demo test compiled plain checked check bench build run clean fresh
 .DEFAULT_GOAL := help
@@ -45,12 +46,12 @@ checked:
 	@echo "== compiled with bounds checks"
 	@NUMBA_BOUNDSCHECK=1 ULTRA_CACHE_DIR=.cache/checked $(PYTEST) --benchmark-disable -m "not jit_only and not slow"
 
-check: fresh
+check: $(TESTABLE) fresh
 	@$(BIN)/ruff check ultra native bench tests setup.py
 	@$(BIN)/ruff format --check ultra native bench tests setup.py
 	@$(BIN)/mypy
 
-bench: fresh
+bench: $(TESTABLE) fresh
 	@$(PYTEST) bench --benchmark-only
 
 run: fresh
@@ -80,7 +81,14 @@ $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found: install one, or make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "apt install python3-venv"; exit 1; }
 	@echo "installing into $(VENV) (first time: about half a minute) ..."
-	@$(BIN)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-		print(*p['dependencies'], *p['optional-dependencies']['dev'], sep='\n')" >$(VENV)/requirements.txt
+	@$(BIN)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
+		print(*p['project']['dependencies'], *p['build-system']['requires'], sep='\n')" >$(VENV)/requirements.txt
 	@$(PIP) install -r $(VENV)/requirements.txt >$(LOG) 2>&1 || { tail -20 $(LOG); exit 1; }
+	@touch $@
+
+$(TESTABLE): $(INSTALLED)
+	@echo "installing what the tests need (first time: about a minute) ..."
+	@$(BIN)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+		print(*p['dependencies'], *p['optional-dependencies']['dev'], sep='\n')" >$(VENV)/requirements-dev.txt
+	@$(PIP) install -r $(VENV)/requirements-dev.txt >$(LOG) 2>&1 || { tail -20 $(LOG); exit 1; }
 	@touch $@

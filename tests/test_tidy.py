@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/wired.py": (*EDGE, "ultra.venues", "ultra.inline"),
     "ultra/venues": (*EDGE, "ultra.venues"),
     "ultra/strategies": (*EDGE, "ultra.strategies"),
-    "ultra/lab": (*BESIDE, "ultra.lab"),
+    "ultra/lab": (*BESIDE, "ultra.lab", "ultra.cold"),
     "ultra/wasm": (*BESIDE, "ultra.wasm"),
     "ultra/cold": (*BESIDE, "ultra.cold", "ultra._native"),
     "ultra/ops": ("ultra",),
