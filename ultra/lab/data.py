@@ -15,7 +15,7 @@ from typing import Any
 
 from . import tape as tapes
 from .extra import LabError
-from .readers import DataError, bars, capture, itch, names, scale, stamps, ticks
+from .readers import DataError, bars, capture, dbn, itch, names, scale, stamps, ticks
 from .readers import columns as tables
 from .sniff import sniff
 from .tape import Tape, TapeError
@@ -87,6 +87,8 @@ def _of_files(
         return _only(tapes.open(paths[0]), wish.symbols)
     if kind == "itch":
         return itch.tape(paths[0], wish.symbols, date)
+    if kind in ("dbn", "dbz"):
+        return dbn.tape(paths[0], wish)
     return _table(lambda: tables.of_file(paths[0], _listed(given)), wish, given)
 
 
