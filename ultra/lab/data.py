@@ -15,7 +15,7 @@ from typing import Any
 
 from . import tape as tapes
 from .extra import LabError
-from .readers import DataError, bars, capture, dbn, itch, names, scale, stamps, ticks
+from .readers import DataError, bars, capture, dbn, itch, lobster, names, scale, stamps, ticks
 from .readers import columns as tables
 from .sniff import sniff
 from .tape import Tape, TapeError
@@ -71,6 +71,8 @@ def load(
     if kinds[0] in ("capture", "dialogue"):
         _refuse_mixed(paths, kinds, ("capture", "dialogue"))
         return capture.tape(paths, wish, partial=partial, progress=progress)
+    if "lobster" in kinds:
+        return lobster.tape(paths, wish, date)
     return _of_files(kinds[0], paths, kinds, wish, columns, date)
 
 
