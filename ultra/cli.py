@@ -18,6 +18,7 @@ from .commands import (
     NO,
     USAGE,
     captures,
+    data,
     desk,
     fail,
     journal,
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, replays, journal, desk, views, machine, rings, captures, venue):
+    for group in (trade, replays, journal, desk, views, machine, rings, captures, venue, data):
         group.add(commands)
     return parser
 
