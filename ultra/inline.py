@@ -62,6 +62,18 @@ class Run(NamedTuple):
     cells: Cells
 
 
+@hot
+def touches_orders(kind: int) -> bool:
+    """Market records that may meet a resting order of ours."""
+    return kind <= REPLACE
+
+
+@hot
+def nothing_due(run: Run) -> bool:
+    """A venue that does nothing but what a request makes it do."""
+    return False
+
+
 class Parts(NamedTuple):
     """What differs between arrangements of the same loop, as hot functions."""
 
@@ -69,6 +81,8 @@ class Parts(NamedTuple):
     advance: Callable[..., None]  # (run, now): let requests whose time has come take effect
     observe: Callable[..., None]  # (run, record): a market record happened to our resting orders
     settled: Callable[..., bool]  # (run): both of these have their answers in the replies ring
+    watches: Callable[[int], bool] = touches_orders  # (kind): `observe` wants to see it
+    due: Callable[..., bool] = nothing_due  # (run): `advance` has something to do before the next market record
 
 
 def create(
@@ -107,7 +121,7 @@ INLINE = Parts(itch.decode_some, advance_here, observe_here, settled_here)
 def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[..., int]:
     """Bind a strategy into the loop. `key` is its fingerprint, under which the machine code is kept."""
     step = engines.build(hooks)
-    decode, advance, observe, settled = parts
+    decode, advance, observe, settled, watches, due = parts
 
     @entry(key=key)
     def pump(run: Run, decoder: Any, buffer: Any, start: int, stop: int) -> int:
@@ -121,6 +135,8 @@ def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[...
                     processed(run)  # before `decode` gives back in another process what these were copied from
                     at = decode(decoder, buffer, at, stop, run.feed)
                 source = next_source(run)
+                if (source == FEED or source == -1 - NEED_BYTES) and due(run):
+                    source = np.int64(VENUE)
             if source < NOWHERE:
                 if turns >= cells[PATIENCE] or waited >= WAITS_MAX or not waits(cells, source):
                     break
@@ -146,7 +162,7 @@ def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[...
             if timed:
                 histograms.record(run.service, ticks() - before)
             done(run, record, source)
-            if source == FEED and cells[REPLAYING] == 0 and record.kind <= REPLACE and engines.applied(run.engine):
+            if source == FEED and cells[REPLAYING] == 0 and watches(record.kind) and engines.applied(run.engine):
                 observe(run, record)
         cells[STOPPED_FOR] = -source - 1
         processed(run)
