@@ -24,7 +24,7 @@ from .hot.atomics import Cells, load_acquire, store_release
 from .hot.clock import ticks
 from .hot.wait import idle
 from .venues import itch, paper
-from .wire import JOURNAL_DURABLE, JOURNAL_PROCESSED, MARKET_LAST, NONE, RECORD, REPLACE, SOURCE, TIMER
+from .wire import JOURNAL_DURABLE, JOURNAL_PROCESSED, LEVEL, MARKET_LAST, NONE, RECORD, REPLACE, SOURCE, TIMER
 
 # What `pump` stopped for.
 NEED_BYTES, JOURNAL_FULL, CHECKPOINT_DUE, PACED, NEED_RECORDS, GATED, UNSETTLED = range(7)
@@ -63,12 +63,6 @@ class Run(NamedTuple):
 
 
 @hot
-def touches_orders(kind: int) -> bool:
-    """Market records that may meet a resting order of ours."""
-    return kind <= REPLACE
-
-
-@hot
 def nothing_due(run: Run) -> bool:
     """A venue that does nothing but what a request makes it do."""
     return False
@@ -81,7 +75,6 @@ class Parts(NamedTuple):
     advance: Callable[..., None]  # (run, now): let requests whose time has come take effect
     observe: Callable[..., None]  # (run, record): a market record happened to our resting orders
     settled: Callable[..., bool]  # (run): both of these have their answers in the replies ring
-    watches: Callable[[int], bool] = touches_orders  # (kind): `observe` wants to see it
     due: Callable[..., bool] = nothing_due  # (run): `advance` has something to do before the next market record
 
 
@@ -121,7 +114,7 @@ INLINE = Parts(itch.decode_some, advance_here, observe_here, settled_here)
 def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[..., int]:
     """Bind a strategy into the loop. `key` is its fingerprint, under which the machine code is kept."""
     step = engines.build(hooks)
-    decode, advance, observe, settled, watches, due = parts
+    decode, advance, observe, settled, due = parts
 
     @entry(key=key)
     def pump(run: Run, decoder: Any, buffer: Any, start: int, stop: int) -> int:
@@ -162,7 +155,7 @@ def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[...
             if timed:
                 histograms.record(run.service, ticks() - before)
             done(run, record, source)
-            if source == FEED and cells[REPLAYING] == 0 and watches(record.kind) and engines.applied(run.engine):
+            if source == FEED and cells[REPLAYING] == 0 and paper.sees(record) and engines.applied(run.engine):
                 observe(run, record)
         cells[STOPPED_FOR] = -source - 1
         processed(run)
@@ -185,6 +178,8 @@ def books_only(book: books.Book, decoder: itch.Decoder, feed: rings.Ring, buffer
             slot = rings.polled(feed, offset)
             if feed.slots[slot].kind <= REPLACE:
                 books.apply(book, feed.slots[slot])
+            elif feed.slots[slot].kind == LEVEL:
+                books.set_level(book, feed.slots[slot])
             if ahead:
                 look_ahead(book, feed, slot)
         rings.release(feed, waiting)

@@ -11,14 +11,14 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from ..hot import hot, memory
-from ..hot import ring as rings
-from ..hot.atomics import Cells
-from ..inline import ENDED, NEVER, Run, head_ts
-from ..wire import ADD, EXECUTE, FILL, NEW, NONE, RECORD, REPLACE, TRADE
-from . import account as accounts
-from . import delay as delays
-from . import paper
+from .hot import hot, memory
+from .hot import ring as rings
+from .hot.atomics import Cells
+from .inline import ENDED, NEVER, Parts, Run, head_ts, settled_here
+from .venues import account as accounts
+from .venues import delay as delays
+from .venues import estimate, paper
+from .wire import EXECUTE, FILL, NEW, NONE, RECORD, TRADE
 
 # Why a fill came.
 TOOK, TURN, THROUGH, MET, MATCHED = range(1, 6)
@@ -211,6 +211,7 @@ def observe(run: Run, record: Any) -> None:
     """A market record happened to what rests of ours."""
     trial = run.venue
     if trial.paper.first[record.instrument] >= 0:
+        estimate.shift(trial.model, trial.queue, trial.paper, record)
         paper.observe(trial.paper, record)
         if rings.ready(trial.paper.replies) > 0:
             said(trial, record, NONE, record.sequence)
@@ -288,7 +289,4 @@ def hear(trial: Trial, reply: Any) -> None:
     rings.publish(into, 1)
 
 
-@hot
-def touches(kind: int) -> bool:
-    """What `observe` wants to see."""
-    return ADD <= kind <= REPLACE
+TRIAL = Parts(decode, advance, observe, settled_here, due)

@@ -1,16 +1,15 @@
-"""Where we stand in a queue that shows only its total: estimates for aggregated (L2) feeds.
+"""Where we stand in a queue that shows only its total: estimates for aggregated (L2) feeds, in place of paper's rule 6.
 
 An L2 feed says what a level holds now (LEVEL) and what traded (TRADE), not whose orders left. A trade at our price
-comes off the front. What else a level loses was before or behind us, by one of these rules:
+comes off the front, as `paper` has it. What else a level loses was before or behind us, by one of these rules:
 
-    risk-averse   behind us, unless there is not so much: only trades move us
+    risk-averse   behind us, unless there is not so much: only trades move us (paper's rule 6, nothing is added here)
     power n       behind us with the share  b^n / (b^n + f^n),  f lots before us, b behind
     log           behind us with the share  log(1 + b) / (log(1 + b) + log(1 + f))
 
-The last two follow hftbacktest's queue models (Huang, Lehalle and Rosenbaum 2015 gives the reasoning); they take the
-expected number of lots, rounded down behind us: nothing is drawn. What joins a level is behind us.
-A trade at a worse price, or lots shown at or through our price on the other side, would have met us first.
-Known bad case: a feed that shows a trade and the level it changed in the wrong order moves us twice.
+The last two are the ideas of hftbacktest's queue models; they take the expected number of lots, rounded down behind us:
+nothing is drawn. What joins a level is behind us. A share is a float, lots are whole.
+Known bad case: a feed that shows a level before the trade that changed it moves us twice.
 """
 
 import math
@@ -19,17 +18,18 @@ from typing import Any, Final
 import numpy as np
 
 from ..hot import hot, memory
-from ..wire import BID, LEVEL, TRADE
+from ..wire import LEVEL, TRADE
+from . import paper as papers
 
 RISK_AVERSE, POWER, LOG = range(3)
 MODELS: Final = {"risk-averse": RISK_AVERSE, "power": POWER, "log": LOG}
 # Cells of a model.
 MODEL, EXPONENT = range(2)
-PLACE: Final = np.dtype([("handle", "i8"), ("shown", "i8"), ("traded", "i8")], align=True)
+PLACE: Final = np.dtype([("handle", "i8"), ("traded", "i8")], align=True)
 
 
 def create(own_max: int) -> Any:
-    """PLACE, one for each row of the venue's orders."""
+    """PLACE, one for each row of the venue's orders: what traded at its price since the level was shown last."""
     return memory.zeros(own_max, PLACE)
 
 
@@ -40,48 +40,39 @@ def model(name: str, exponent: int = 2) -> Any:
 
 
 @hot
-def reached(cells: Any, place: Any, row: Any, record: Any) -> int:
-    """Lots of this record that would have traded with our order; moves it forward in its queue."""
-    if place.handle != row.handle:  # its first record since it joined: all that was shown then was before us
-        place.handle = row.handle
-        place.shown = row.ahead
-        place.traded = 0
-    kind, price, bid = record.kind, record.price, row.side == BID
-    if kind == TRADE:
-        if price == row.price:
-            moved = min(row.ahead, record.qty)
-            row.ahead -= moved
-            place.traded += record.qty
-            return record.qty - moved
-        return record.qty if (price < row.price if bid else price > row.price) else 0
-    if kind != LEVEL:
-        return 0
-    if record.side != row.side:
-        return record.qty if (price <= row.price if bid else price >= row.price) else 0
-    if price == row.price:
-        _changed(cells, place, row, record.qty)
-    return 0
+def shift(cells: Any, places: Any, paper: papers.Paper, record: Any) -> None:
+    """A record that the book has taken (LEVEL: aux = what it showed before) moves our orders forward in its queue."""
+    kind = record.kind
+    if cells[MODEL] == RISK_AVERSE or (kind != LEVEL and kind != TRADE):
+        return
+    at = np.int64(paper.first[record.instrument])
+    while at >= 0:
+        row, place = paper.rows[at], places[at]
+        if place.handle != row.handle:
+            place.handle = row.handle
+            place.traded = 0
+        if row.side == record.side and row.price == record.price:
+            if kind == TRADE:
+                place.traded += record.qty
+            else:
+                row.ahead = moved(cells, row.ahead, record.aux - place.traded, record.qty)
+                place.traded = 0
+        at = np.int64(row.next)
 
 
 @hot
-def _changed(cells: Any, place: Any, row: Any, shown: int) -> None:
-    """Our level shows so much now. What traded since it was last shown has moved us already."""
-    ahead, behind = row.ahead, max(place.shown - place.traded - row.ahead, 0)
-    lost = place.shown - place.traded - shown
-    place.shown = shown
-    place.traded = 0
+def moved(cells: Any, ahead: int, before: int, now: int) -> int:
+    """Lots ahead of us when a level that held `before` (trades taken off) holds `now`, nothing else having traded."""
+    behind, lost = max(before - ahead, 0), before - now
     if lost > 0:
-        after = np.int64(share(cells, float(ahead), float(behind)) * lost)
-        before = lost - min(after, behind)
-        ahead = max(ahead - before, 0)
-    row.ahead = min(ahead, shown)
+        after = min(np.int64(share(cells, float(ahead), float(behind)) * lost), behind)
+        ahead = max(ahead - (lost - after), 0)
+    return min(ahead, now)
 
 
 @hot
 def share(cells: Any, ahead: float, behind: float) -> float:
     """Of lots that left a level without a trade: the share that was behind us."""
-    if cells[MODEL] == RISK_AVERSE:
-        return 1.0
     if cells[MODEL] == LOG:
         front, back = math.log(1.0 + ahead), math.log(1.0 + behind)
     else:
