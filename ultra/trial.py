@@ -18,7 +18,8 @@ from .inline import ENDED, NEVER, Parts, Run, head_ts, settled_here
 from .venues import account as accounts
 from .venues import delay as delays
 from .venues import estimate, paper
-from .wire import EXECUTE, FILL, NEW, NONE, RECORD, TRADE
+from .venues import markout as markouts
+from .wire import EXECUTE, FILL, INSTRUMENT, NEW, NONE, RECORD, STATUS, TRADE
 
 # Why a fill came.
 TOOK, TURN, THROUGH, MET, MATCHED = range(1, 6)
@@ -66,6 +67,7 @@ class Trial(NamedTuple):
     account: accounts.Account
     joined: Any  # JOINED, by the slot of the handle
     filled: rings.Ring  # FILLED: for whoever keeps them
+    marks: markouts.Markouts
     queue: Any  # of an estimate: PLACE, by row of the paper's
     model: Any  # of an estimate: its cells
     cells: Cells
@@ -74,8 +76,6 @@ class Trial(NamedTuple):
 class Intake(NamedTuple):
     """What the loop decodes with."""
 
-    account: accounts.Account
-    market: Any  # the engine's
     replies: rings.Ring
     filled: rings.Ring
 
@@ -95,6 +95,7 @@ def create(
         account,
         memory.zeros(own_max + 64, JOINED),
         rings.create(FILLED, FILLED_RECORDS),
+        markouts.create(),
         queue,
         model,
         cells,
@@ -103,37 +104,48 @@ def create(
 
 @hot
 def decode(intake: Intake, records: Any, at: int, stop: int, feed: rings.Ring) -> int:
-    """Copy records of a tape into the feed's ring, which is empty, as far as the next point of the account's course."""
+    """Copy records of a tape into the feed's ring, which is empty."""
     if at >= stop or rings.ready(intake.replies) > 0 or rings.room(intake.filled, FILLED_ROOM) < FILLED_ROOM:
         return at
-    first = records[at].ts_event
-    if first > 0:
-        accounts.reach(intake.account, intake.market, first)
-    until, free, filled = intake.account.cells[accounts.AT], rings.room(feed), 0
-    while filled < free and at < stop:
-        if until == NONE:
-            if records[at].ts_event > 0:
-                break
-        elif records[at].ts_event >= until:
-            break
-        feed.slots[rings.claimed(feed, filled)] = records[at]
-        filled += 1
-        at += 1
-    rings.publish(feed, filled)
-    return at
+    count = min(rings.room(feed), stop - at)
+    for offset in range(count):
+        feed.slots[rings.claimed(feed, offset)] = records[at + offset]
+    rings.publish(feed, count)
+    return at + count
 
 
 @hot
 def due(run: Run) -> bool:
-    """A request arrives, or an answer is heard, before the next market record."""
-    trial = run.venue
+    """A request arrives, or an answer is heard, before the next market record. If not, time comes to that record."""
+    trial, fed = run.venue, rings.ready(run.feed) > 0
     waits = rings.ready(run.engine.output) > 0
-    if not waits and rings.ready(trial.held) == 0:
-        return False
-    if rings.ready(run.feed) == 0 and run.cells[ENDED] == 0:
-        return False
-    now = head_ts(run)
-    return (waits and arrival(run) <= now) or heard_ts(trial) <= now
+    if waits or rings.ready(trial.held) > 0:
+        if not fed and run.cells[ENDED] == 0:
+            return False
+        now = head_ts(run)
+        if (waits and arrival(run) <= now) or heard_ts(trial) <= now:
+            return True
+    if fed:
+        reach(run, head_ts(run))
+    return False
+
+
+@hot
+def reach(run: Run, ts: int) -> None:
+    """Time comes to `ts`: whoever watches looks at the market as it was until then."""
+    trial = run.venue
+    if ts >= trial.account.cells[accounts.AT] and (trial.account.cells[accounts.AT] != NONE or opens(run)):
+        accounts.reach(trial.account, run.engine.market, ts)
+    if ts >= trial.marks.cells[markouts.NEXT_TS]:
+        markouts.look(trial.marks, run.engine.market, ts)
+
+
+@hot
+def opens(run: Run) -> bool:
+    """Whether the next market record is the first that is about prices: what introduces instruments may be hours older,
+    or have no time."""
+    kind = run.feed.slots[rings.polled(run.feed, 0)].kind
+    return rings.ready(run.feed) > 0 and kind != INSTRUMENT and kind != STATUS
 
 
 @hot
@@ -171,6 +183,8 @@ def advance(run: Run, now: int) -> None:
             rings.publish(trial.replies, 1)
             rings.release(trial.held, 1)
         elif has_room(trial):
+            if arrives < NEVER >> 1:
+                reach(run, arrives)
             request = output.slots[rings.polled(output, 0)]
             enter(run, request, arrives)
             rings.release(output, 1)
@@ -203,7 +217,7 @@ def enter(run: Run, request: Any, ts: int) -> None:
     at = paper.act(trial.paper, run.engine.book, request, ts)
     if at >= 0:
         joined.ahead = trial.paper.rows[at].ahead
-    said(trial, request, TOOK, request.sequence)
+    said(run, request, TOOK, request.sequence)
 
 
 @hot
@@ -214,20 +228,22 @@ def observe(run: Run, record: Any) -> None:
         estimate.shift(trial.model, trial.queue, trial.paper, record)
         paper.observe(trial.paper, record)
         if rings.ready(trial.paper.replies) > 0:
-            said(trial, record, NONE, record.sequence)
+            said(run, record, NONE, record.sequence)
 
 
 @hot
-def said(trial: Trial, cause: Any, rule: int, sequence: int) -> None:
+def said(run: Run, cause: Any, rule: int, sequence: int) -> None:
     """What the rules answered: fills are paid for and written down, and all of it is on its way to us."""
-    replies = trial.paper.replies
+    trial, replies = run.venue, run.venue.paper.replies
     count = rings.ready(replies)
     for k in range(count):
         reply = replies.slots[rings.polled(replies, k)]
         if reply.kind == FILL:
             if rule == TOOK:
                 reply.price = accounts.slipped(trial.account, np.int64(reply.side), reply.price)
-            write(trial, reply, cause, rule if rule != NONE else rule_of(cause, reply.price), sequence)
+            why = rule if rule != NONE else rule_of(cause, reply.price)
+            write(trial, reply, cause, why, sequence)
+            markouts.add(trial.marks, run.engine.market[reply.instrument], np.int64(reply.instrument), reply.ts_event)
         hear(trial, reply)
     rings.release(replies, count)
 
