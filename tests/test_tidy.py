@@ -44,7 +44,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/strategies": (*EDGE, "ultra.strategies"),
     # The three drawing files know nothing of a run, and import nothing but each other.
     "ultra/lab": (
-        *BESIDE, "ultra.trial", "ultra.lab", "ultra.cold", "ultra.ops.svg", "ultra.ops.page", "ultra.ops.charts",
+        *BESIDE,
+        "ultra.trial",
+        "ultra.lab",
+        "ultra.cold",
+        "ultra.ops.svg",
+        "ultra.ops.page",
+        "ultra.ops.charts",
     ),
     "ultra/wasm": (*BESIDE, "ultra.wasm"),
     "ultra/cold": (*BESIDE, "ultra.cold", "ultra._native"),

@@ -157,7 +157,8 @@ def arrival(run: Run) -> int:
         request = output.slots[rings.polled(output, 0)]
         wanted = request.ts_event + delays.order_ns(run.venue.delay, request)
         cells[ARRIVES] = max(cells[ARRIVED], wanted)
-    return cells[ARRIVES]
+    arrives: int = cells[ARRIVES]
+    return arrives
 
 
 @hot

@@ -11,7 +11,6 @@ Known bad case: the recorded market does not react (venue="paper"); venue="match
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ from ..wire import int_to_symbol
 from . import terms as costs
 from .course import BacktestError, Course, Setting
 from .fills import FILLS, Priced, scale_of
-from .performance import Performance, measure, money
+from .performance import Performance, measure
 from .source import ItchFile, Source, source_of
 
 __all__ = ["BacktestError", "Result", "Terms", "backtest"]
@@ -53,10 +52,10 @@ class Terms:
     """Everything that a backtest is made under, beside strategy and data."""
 
     cash: costs.Number = 1_000_000
-    fees: costs.Fees = costs.Fees()
+    fees: costs.Fees = costs.NO_FEES
     latency: costs.Latency | None = None  # None: that of the configuration (venue.latency_ns)
-    slippage: costs.Slippage = costs.Slippage()
-    interest: costs.Interest = costs.Interest()
+    slippage: costs.Slippage = costs.NO_SLIPPAGE
+    interest: costs.Interest = costs.NO_INTEREST
     queue: str = "risk-averse"  # or "power", "log": where we stand in a queue of a feed of levels
     exponent: int = 2  # of "power"
     venue: str = "paper"
@@ -107,7 +106,7 @@ def backtest(
     wanted = replace(terms or Terms(), **given)
     if wanted.venue not in VENUES or wanted.queue not in estimate.MODELS:
         raise BacktestError(
-            f"venue {wanted.venue!r}, queue {wanted.queue!r}: there are {', '.join(VENUES)}; {', '.join(estimate.MODELS)}"
+            f"venue {wanted.venue!r}, queue {wanted.queue!r}: there are {VENUES} and {tuple(estimate.MODELS)}"
         )
     loaded = strategy if isinstance(strategy, strategies.Loaded) else strategies.load(strategy)
     found = source_of(data)
@@ -204,5 +203,3 @@ def _introduced(engine: engines.Engine) -> list[Priced]:
         )
         for view in views
     ]
-
-

@@ -130,7 +130,7 @@ class Course:
         assembly.command(self.run, kind=kind, ts_event=now, ts_recv=now)
 
     def finish(self) -> str:
-        """Nothing more comes: answer what is under way. Returns the state hash. BacktestError when anything was lost."""
+        """Nothing more comes: answer what is under way. The state hash; BacktestError when something was lost."""
         self.run.cells[inline.ENDED] = 1
         self.pump(NO_RECORDS)
         found = assembly.state_hash(self.engine)

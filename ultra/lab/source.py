@@ -5,18 +5,18 @@ long the data is. A file also says where a run numbers a hash of it, so that the
 Known bad case: a file that ends inside a message is played up to there, which `damage` says.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
-
-import numpy as np
 
 from ..cold import assembly
 from ..cold.frames import Frames
 from ..config import Config
+from ..hot import memory
 from ..hot import ring as rings
 from ..venues import itch
-from ..wire import INSTRUMENT, RECORD, STATUS, TRADING, symbol_to_int
+from ..wire import INSTRUMENT, NONE, RECORD, STATUS, TRADING
+from . import tape as tapes
 from .course import BacktestError, Course, readied
 from .fills import Priced
 
@@ -108,32 +108,21 @@ class TapeSource:
 
     def _introduction(self, records: Any) -> Any:
         """INSTRUMENT and STATUS records for whatever the first batch does not introduce."""
-        found = np.zeros(2 * len(self.instruments), RECORD).view(np.recarray)
-        count, ts = 0, int(records["ts_event"][0])
-        named = set(records["instrument"][records["kind"] == INSTRUMENT].tolist())
-        stated = set(records["instrument"][records["kind"] == STATUS].tolist())
-        for index, known in enumerate(self.instruments):
-            for kind, there in ((INSTRUMENT, index in named), (STATUS, index in stated)):
-                if there:
-                    continue
-                row = found[count]
-                row.kind, row.instrument, row.ts_event, row.ts_recv = kind, index, ts, ts
-                row.order_id = symbol_to_int(known.symbol[:8]) if kind == INSTRUMENT else -1
-                row.price, row.qty, row.aux = (known.tick_e9, known.lot_e9, 0) if kind == INSTRUMENT else (-1, 0, TRADING)
-                count += 1
-        return readied(found[:count])
-
-
-class Records:
-    """Records in memory as a tape."""
-
-    def __init__(self, records: Any, instruments: Sequence[Priced]) -> None:
-        self._records, self.instruments = records, instruments
-
-    def batches(self, size: int) -> Iterator[Any]:
-        """Slices of them."""
-        for start in range(0, len(self._records), size):
-            yield self._records[start : start + size]
+        ts, index, kind = int(records["ts_event"][0]), records["instrument"], records["kind"]
+        every = set(range(len(self.instruments)))
+        nameless = sorted(every - set(index[kind == INSTRUMENT].tolist()))
+        stateless = sorted(every - set(index[kind == STATUS].tolist()))
+        names = tapes.short_symbols([tapes.Instrument(k.symbol, k.tick_e9, k.lot_e9) for k in self.instruments])
+        found = memory.zeros(len(nameless) + len(stateless), RECORD)
+        found.ts_event = found.ts_recv = ts
+        found.instrument = [*nameless, *stateless]
+        for row, number in enumerate(nameless):
+            known = self.instruments[number]
+            found.kind[row], found.order_id[row] = INSTRUMENT, names[number]
+            found.price[row], found.qty[row] = known.tick_e9, known.lot_e9
+        states = found[len(nameless) :]
+        states.kind, states.order_id, states.price, states.aux = STATUS, NONE, NONE, TRADING
+        return readied(found)
 
 
 def source_of(data: Any) -> Source:
@@ -145,5 +134,7 @@ def source_of(data: Any) -> Source:
         if path.name.endswith((".itch50", ".itch50.gz")):
             return ItchFile(path)
     if hasattr(data, "batches") and hasattr(data, "instruments"):
-        return TapeSource(data, str(getattr(data, "name", "") or "tape"))
-    raise BacktestError(f"{data!r} is nothing that can be played: wanted a path, a Tape, or records")
+        return TapeSource(data, str(getattr(data, "source", "") or "memory"))
+    from . import data as files
+
+    return TapeSource(files.load(data), str(data) if isinstance(data, str | Path) else type(data).__name__)

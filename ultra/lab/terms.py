@@ -166,7 +166,7 @@ def nanoseconds(text: str) -> int:
     raise TermsError(f"{text!r}: wanted a time as 250ns, 10us or 1.5ms")
 
 
-def parsed(kind: Callable[..., Any], text: str, known: Mapping[str, tuple[str, Callable[[str], Any]]]) -> Any:
+def parsed(kind: Callable[..., Any], text: str, known: "Words") -> Any:
     """`maker=-0.5,taker=3` as a value of `kind`; `known` says which field a word is, and how it is read. TermsError."""
     found: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
@@ -178,11 +178,15 @@ def parsed(kind: Callable[..., Any], text: str, known: Mapping[str, tuple[str, C
     return kind(**found)
 
 
-FEE_WORDS: Final = {
+NO_FEES: Final = Fees()
+NO_SLIPPAGE: Final = Slippage()
+NO_INTEREST: Final = Interest()
+Words = Mapping[str, tuple[str, Callable[[str], Any]]]
+FEE_WORDS: Final[Words] = {
     "maker": ("maker_bps", str), "taker": ("taker_bps", str), "maker_lot": ("maker_per_lot", str),
     "taker_lot": ("taker_per_lot", str), "minimum": ("minimum", str),
 }  # fmt: skip
-LATENCY_WORDS: Final = {
+LATENCY_WORDS: Final[Words] = {
     "order": ("order_ns", nanoseconds), "answer": ("answer_ns", nanoseconds), "sell": ("sell_ns", nanoseconds),
     "cancel": ("cancel_ns", nanoseconds), "jitter": ("jitter_ns", nanoseconds), "seed": ("seed", int),
 }  # fmt: skip
