@@ -38,7 +38,8 @@ from .source import ItchFile, Source, source_of
 
 __all__ = ["BacktestError", "Result", "Terms", "backtest"]
 
-VENUES: Final = ("paper",)
+VENUES: Final = ("paper", "matching")
+ITCH_STEP: Final = 100  # a cent
 SECOND_NS: Final = 1_000_000_000
 
 
@@ -226,7 +227,19 @@ def _setting(wanted: Terms, config: Config, source: Source, unlimited: bool) -> 
         unlimited and not isinstance(source, ItchFile),
         wanted.multiple,
         wanted.walks,
+        _steps(source, len(scale)) if wanted.venue == "matching" else None,
     )
+
+
+def _steps(source: Source, count: int) -> Any:
+    """Ticks between two prices of each instrument, for an exchange of our own."""
+    if isinstance(source, ItchFile):
+        return np.full(count, ITCH_STEP, np.int64)
+    if source.kind != "orders":
+        raise BacktestError(
+            f"venue matching needs every order of the market; {source.name} is of {source.kind}: take venue paper"
+        )
+    return np.array([getattr(known, "step", 1) for known in source.instruments], np.int64)
 
 
 def _result(course: Course, wanted: Terms, source: Source) -> Result:

@@ -56,6 +56,10 @@ class Source(Protocol):
         """Known before the first record, or empty."""
 
     @property
+    def kind(self) -> str:
+        """As a tape's: what its records say of the market."""
+
+    @property
     def damage(self) -> str:
         """What was wrong with it, '' when nothing was."""
 
@@ -66,6 +70,7 @@ class Source(Protocol):
 class ItchFile:
     """A recorded day, decoded block by block."""
 
+    kind = "orders"
     instruments: Sequence[Priced] = ()
 
     def __init__(self, path: Path) -> None:
@@ -101,7 +106,7 @@ class TapeSource:
     damage = ""
 
     def __init__(self, tape: Tape, name: str) -> None:
-        self._tape, self.name = tape, name
+        self._tape, self.name, self.kind = tape, name, str(getattr(tape, "kind", "orders"))
         self.instruments: Sequence[Priced] = tuple(tape.instruments)
         if not self.instruments:
             raise BacktestError(f"{name} has no instruments: what its ticks and lots are worth is not known")
