@@ -85,7 +85,7 @@ def test_an_account_has_what_fractions_say(
 
 @pytest.mark.parametrize(("step", "seconds"), [(3600, 31_557_600), (1, 5400)])
 def test_interest_keeps_what_is_less_than_a_unit(step: int, seconds: int) -> None:
-    """3 % on 10,000 of shorts; 5 % on 4,000 of debt, which the interest joins: a year in hours, 5,400 single seconds."""
+    """3 % on 10,000 of shorts; 5 % on 4,000 of debt, which interest joins: a year by hours, 5400 s by seconds."""
     row = costs.terms(costs.NO_FEES, costs.NO_SLIPPAGE, Interest(borrow_percent=3, debit_percent=5))
     years = seconds / 31_557_600
     for side, wanted in ((ASK, 300 * years), (BID, 4000 * math.expm1(0.05 * years))):

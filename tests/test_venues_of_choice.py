@@ -81,8 +81,12 @@ def test_what_we_take_is_gone_for_those_who_took_it() -> None:
 
 def test_an_order_of_ours_is_met_in_its_turn_and_who_stood_behind_it_is_not() -> None:
     day = tape(
-        *ASKS, (5, ADD, BID, 7, 99, 6), (6, EXECUTE, 0, 3, NONE, 5), (7, EXECUTE, 0, 7, NONE, 6), (8, ADD, BID, 8, 97, 1)
-    )  # fmt: skip
+        *ASKS,
+        (5, ADD, BID, 7, 99, 6),
+        (6, EXECUTE, 0, 3, NONE, 5),
+        (7, EXECUTE, 0, 7, NONE, 6),
+        (8, ADD, BID, 8, 97, 1),
+    )
     given = {"parameters": {"at": 3, "price": 99, "qty": 4}, "latency": Latency(order_ns=MS // 2)}
     found = backtest(Once, day, venue="matching", **given)
     assert filled(found) == [(7, 99, 4, 0, MATCHED, 5)]
