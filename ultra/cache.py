@@ -33,6 +33,7 @@ SOURCES = (
     "cache.py",
     "hot/*.py",
     "venues/*.py",
+    "lab/bar_*.py",
 )
 
 # Called with (function name, seconds) around each compilation; seconds is None when it starts.
