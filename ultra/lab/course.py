@@ -47,6 +47,8 @@ class Setting(NamedTuple):
     queue: str = "risk-averse"
     exponent: int = 2
     wide: bool = False  # no limits but sanity
+    multiple: int = 1  # lots at the venue for each of the strategy's
+    walks: bool = False  # an order that must trade at once takes any price
 
 
 class Course:
@@ -72,6 +74,7 @@ class Course:
             queue=estimate.create(config.engine.own_order_max),
             model=estimate.model(setting.queue, setting.exponent),
         )
+        venue.cells[trial.MULTIPLE], venue.cells[trial.WALKS] = setting.multiple, setting.walks
         run = machine.run._replace(venue=venue)
         run.cells[inline.SAMPLE_EVERY] = 1 << 30
         pump = inline.build(loaded.hooks, loaded.fingerprint + "-trial", trial.TRIAL)
@@ -106,18 +109,20 @@ class Course:
             assembly.introduce(self.machine)
         self.pump(NO_RECORDS)
 
-    def pump(self, records: Any) -> None:
-        """Take these records, in order (`readied`)."""
+    def pump(self, records: Any, until: int = inline.NEVER) -> None:
+        """Take these records, in order (`readied`); or stop as soon as input `until` is the next one."""
         run, machine, at, stop = self.run, self.machine, 0, len(records)
         cells = run.cells
         while True:
-            cells[inline.CHECKPOINT_AT] = min(self._checkpoint_at, int(cells[inline.NEXT]) + LOOK_RECORDS)
+            cells[inline.CHECKPOINT_AT] = min(self._checkpoint_at, until, int(cells[inline.NEXT]) + LOOK_RECORDS)
             begun = time.perf_counter()
             at = machine.pump(run, machine.intake, records, at, stop)
             self.loop_s += time.perf_counter() - begun
             run.journal.cells[rings.GATE] = run.journal.cells[rings.CURSOR]
             self._collect()
             why = int(cells[inline.STOPPED_FOR])
+            if int(cells[inline.NEXT]) >= until:
+                return
             if why == inline.CHECKPOINT_DUE and int(cells[inline.NEXT]) >= self._checkpoint_at:
                 self.mark(CHECKPOINT)
                 self._checkpoint_at = int(cells[inline.NEXT]) + self.config.engine.checkpoint_records

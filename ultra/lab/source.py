@@ -17,7 +17,7 @@ from ..hot import ring as rings
 from ..venues import itch
 from ..wire import INSTRUMENT, NONE, RECORD, STATUS, TRADING
 from . import tape as tapes
-from .course import BacktestError, Course, readied
+from .course import BacktestError, readied
 from .fills import Priced
 
 BATCH_RECORDS: Final = 1 << 16
@@ -32,6 +32,16 @@ class Tape(Protocol):
 
     def batches(self, size: int) -> Iterable[Any]:
         """Its records, in order, so many at a time."""
+
+
+class Player(Protocol):
+    """Who takes what is played: a course."""
+
+    def pump(self, records: Any) -> None:
+        """Take these records, in order."""
+
+    def mark(self) -> None:
+        """A part of a file is through."""
 
 
 class Source(Protocol):
@@ -49,7 +59,7 @@ class Source(Protocol):
     def damage(self) -> str:
         """What was wrong with it, '' when nothing was."""
 
-    def play(self, config: Config, course: Course) -> None:
+    def play(self, config: Config, course: Player) -> None:
         """Hand all of it to the course."""
 
 
@@ -63,7 +73,7 @@ class ItchFile:
         if not path.is_file():
             raise FileNotFoundError(2, "No such file", str(path))
 
-    def play(self, config: Config, course: Course) -> None:
+    def play(self, config: Config, course: Player) -> None:
         """As `cold.live` plays it, mark by mark."""
         decoder, ring = assembly.decoder_of(config), rings.create(RECORD, BATCH_RECORDS)
 
@@ -96,7 +106,7 @@ class TapeSource:
         if not self.instruments:
             raise BacktestError(f"{name} has no instruments: what its ticks and lots are worth is not known")
 
-    def play(self, config: Config, course: Course) -> None:
+    def play(self, config: Config, course: Player) -> None:
         """Batch by batch."""
         first = True
         for batch in self._tape.batches(BATCH_RECORDS):
