@@ -37,6 +37,7 @@ SOURCES = (
     "venues/*.py",
     "lab/fills.py",
     "lab/around.py",
+    "lab/bar_*.py",
 )
 
 # Called with (function name, seconds) around each compilation; seconds is None when it starts.
