@@ -30,9 +30,14 @@ SOURCES = (
     "strategy.py",
     "inline.py",
     "apart.py",
+    "trial.py",
+    "impact.py",
     "cache.py",
     "hot/*.py",
     "venues/*.py",
+    "lab/fills.py",
+    "lab/around.py",
+    "lab/bar_*.py",
 )
 
 # Called with (function name, seconds) around each compilation; seconds is None when it starts.
