@@ -142,8 +142,8 @@ MUTANTS = (
         "pass\n        elif instrument < 0",
         SIGNALLED,
     ),
-    # What a strategy means: half of a replacement, an operator's order taken back, a target ordered twice, a price beyond
-    # the collar; a bar that ends late, or forgets its low.
+    # What a strategy means: half of a replacement, an operator's order taken back, a target ordered twice, a price
+    # beyond the collar; a bar that ends late, or forgets its low.
     Mutant(
         "engine_requests",
         "if rings.room(engine.output, 2) < 2",

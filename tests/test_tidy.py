@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/inline.py": (*EDGE, "ultra.venues"),
     "ultra/apart.py": (*EDGE, "ultra.venues", "ultra.inline"),
     "ultra/trial.py": (*EDGE, "ultra.venues", "ultra.inline"),
+    "ultra/impact.py": (*EDGE, "ultra.venues", "ultra.inline", "ultra.trial"),
     "ultra/wired.py": (*EDGE, "ultra.venues", "ultra.inline"),
     "ultra/venues": (*EDGE, "ultra.venues"),
     "ultra/strategies": (*EDGE, "ultra.strategies"),
@@ -46,6 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/lab": (
         *BESIDE,
         "ultra.trial",
+        "ultra.impact",
         "ultra.lab",
         "ultra.cold",
         "ultra.ops.svg",

@@ -30,9 +30,13 @@ SOURCES = (
     "strategy.py",
     "inline.py",
     "apart.py",
+    "trial.py",
+    "impact.py",
     "cache.py",
     "hot/*.py",
     "venues/*.py",
+    "lab/fills.py",
+    "lab/around.py",
     "lab/bar_*.py",
 )
 

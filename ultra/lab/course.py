@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from .. import inline, strategy, trial
+from .. import impact, inline, strategy, trial
 from ..cold import assembly
+from ..cold.assembly import Machine
 from ..config import Config
 from ..hot import engine as engines
 from ..hot import ring as rings
@@ -49,6 +50,7 @@ class Setting(NamedTuple):
     wide: bool = False  # no limits but sanity
     multiple: int = 1  # lots at the venue for each of the strategy's
     walks: bool = False  # an order that must trade at once takes any price
+    steps: Any = None  # ticks between two prices of each instrument: then the flow is matched in one book with ours
 
 
 class Course:
@@ -75,16 +77,13 @@ class Course:
             model=estimate.model(setting.queue, setting.exponent),
         )
         venue.cells[trial.MULTIPLE], venue.cells[trial.WALKS] = setting.multiple, setting.walks
-        run = machine.run._replace(venue=venue)
-        run.cells[inline.SAMPLE_EVERY] = 1 << 30
-        pump = inline.build(loaded.hooks, loaded.fingerprint + "-trial", trial.TRIAL)
-        intake = trial.Intake(venue.replies, venue.filled)
-        self.machine = machine._replace(run=run, intake=intake, pump=pump)
+        self.machine = _matching(machine, venue, setting.steps) if setting.steps is not None else _paper(machine, venue)
+        self.run.cells[inline.SAMPLE_EVERY] = 1 << 30
         self.account, self.venue = account, venue
         self.fills: list[Any] = []
         self.marks: list[Any] = []
         self.loop_s = 0.0
-        self._checkpoint_at = int(run.cells[inline.CHECKPOINT_AT])
+        self._checkpoint_at = int(self.run.cells[inline.CHECKPOINT_AT])
         self._progress, self._told = progress, 0.0
 
     @property
@@ -141,7 +140,8 @@ class Course:
         found = assembly.state_hash(self.engine)
         self.marks.append(markouts.taken(self.venue.marks, all_of_it=True))
         accounts.finish(self.account, self.engine.market, int(self.engine.cells[engines.NOW]))
-        lost = int(self.venue.cells[trial.LOST_FILLS]) + int(self.venue.cells[trial.DROPPED])
+        cells = self.run.venue.cells
+        lost = int(cells[trial.LOST_FILLS]) + int(cells[trial.DROPPED])
         lost += int(self.venue.paper.cells[trial.DROPPED])
         if lost:
             raise BacktestError(
@@ -163,6 +163,21 @@ class Course:
         if self._progress is not None and time.perf_counter() - self._told > 0.25:
             self._told = time.perf_counter()
             self._progress({"records": int(self.run.cells[inline.MARKET_RECORDS]), "fills": end})
+
+
+def _paper(machine: Machine, venue: trial.Trial) -> Machine:
+    """The loop with the paper venue's rules."""
+    pump = inline.build(machine.loaded.hooks, machine.loaded.fingerprint + "-trial", trial.TRIAL)
+    run = machine.run._replace(venue=venue)
+    return machine._replace(run=run, intake=trial.Intake(venue.replies, venue.filled), pump=pump)
+
+
+def _matching(machine: Machine, venue: trial.Trial, steps: Any) -> Machine:
+    """The loop with an exchange in which our orders meet the recorded ones."""
+    market = impact.create(venue, machine.run.feed, steps, machine.config.engine.order_live_max)
+    pump = inline.build(machine.loaded.hooks, machine.loaded.fingerprint + "-impact", impact.IMPACT)
+    run = machine.run._replace(venue=market)
+    return machine._replace(run=run, intake=impact.Seat(market, run.engine, run.feed, run.cells), pump=pump)
 
 
 def readied(records: Any) -> Any:

@@ -67,11 +67,11 @@ def sentence(result: "Result", number: int) -> str:
     if why["rule"] == TOOK:
         return "; ".join([*words, RULES[TOOK]])
     ahead = f"joined behind {int(why['ahead']):,} lots" if why["ahead"] != NONE else "nobody knows behind how many"
-    by = decimal(int(why["by_price"]), known.tick_e9)
+    by = f" at {decimal(int(why['by_price']), known.tick_e9)}" if why["by_price"] != NONE else ""
     order = f" of order {int(why['by_id'])}" if why["by_id"] > 0 else ""
     what = "shown" if why["rule"] == MET else "traded"
-    words += [ahead, f"{RULES[int(why['rule'])]}: {int(why['by_qty']):,} {what} at {by}{order}"]
-    return "; ".join(words) + f" (input {int(why['cause'])})"
+    words += [ahead, f"{RULES[int(why['rule'])]}: {int(why['by_qty']):,} {what}{by}{order}"]
+    return "; ".join(words) + (f" (input {int(why['cause'])})" if why["cause"] != NONE else "")
 
 
 def frame(result: "Result", pandas: Any) -> Any:

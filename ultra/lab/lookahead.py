@@ -74,16 +74,26 @@ class Verdict(NamedTuple):
         return said
 
 
+class Span(NamedTuple):
+    """What series are held against: all of the data."""
+
+    records: int
+    first_ts: int
+    last_ts: int
+
+
 class _Recorder:
-    """Where a source plays its first records to, when they are wanted and nothing else."""
+    """Where a source plays to when its first records are wanted, and how many there are."""
 
     def __init__(self, most: int) -> None:
-        self.parts: list[Any] = []
-        self.left = most
+        self.parts: list[Any] = [np.zeros(0, RECORD)]
+        self.left, self.span = most, Span(0, 0, 0)
 
     def pump(self, records: Any) -> None:
         self.parts.append(np.array(records[: self.left], RECORD))
         self.left -= len(self.parts[-1])
+        first = self.span.first_ts if self.span.records else int(records["ts_event"][0])
+        self.span = Span(self.span.records + len(records), first, int(records["ts_event"][-1]))
 
     def mark(self) -> None:
         """What a file was is of no matter here."""
@@ -113,7 +123,7 @@ def check_lookahead(
 
     recorder, course = _Recorder(records_max or (COMPILED if JIT else PREFIX)), fresh()
     source.play(course.config, recorder)
-    records = np.concatenate([np.zeros(0, RECORD), *recorder.parts])
+    records = np.concatenate(recorder.parts)
     series = {name: held for name, held in series_of(loaded).items() if name not in allow}
     found, at = [], 0
     for place in sorted({len(records) * (k + 1) // (cuts + 1) for k in range(cuts)} - {0}):
@@ -124,7 +134,8 @@ def check_lookahead(
         changed = {"tape": None, **({} if JIT else series)}
         for name, held in changed.items():
             other = fresh()
-            with other_tail(held or [], place, records):
+            ts = int(records["ts_event"][place - 1])
+            with other_tail(held or [], place, ts, recorder.span):
                 other.pump(readied(other_future(records, place, itself=held is not None)), until=number)
             found.append(Cut(place, name, before[0], past(other) == before))
     return Verdict(found, tuple(series) if JIT else ())
@@ -203,12 +214,12 @@ def is_series(value: Any) -> bool:
 
 
 @contextmanager
-def other_tail(held: Sequence[Held], place: int, records: Any) -> Iterator[None]:
-    """While this holds, a series has other values from the cut on."""
+def other_tail(held: Sequence[Held], place: int, ts: int, span: Span) -> Iterator[None]:
+    """While this holds, a series has other values from the cut (so many records, the last of this time) on."""
     before = [each.names[each.name] for each in held]
     for each, value in zip(held, before, strict=True):
         changed = np.array(value)
-        tail = changed[tail_of(len(changed), place, records) :]
+        tail = changed[tail_of(len(changed), place, ts, span) :]
         tail += tail // 20 + 1
         each.names[each.name] = tuple(changed.tolist()) if isinstance(value, tuple) else changed
     try:
@@ -218,11 +229,11 @@ def other_tail(held: Sequence[Held], place: int, records: Any) -> Iterator[None]
             each.names[each.name] = value
 
 
-def tail_of(length: int, place: int, records: Any) -> int:
-    """Where the future begins in a series of this length: as far as the cut is in the records, or in their time; the
-    later of both and one more, so that nobody is blamed who reads what has been."""
-    if length == len(records):
+def tail_of(length: int, place: int, ts: int, span: Span) -> int:
+    """Where the future begins in a series of this length that spans the data: with a row a record, at the cut; else as
+    far as the cut is in the records, or in their time, the later of both and one more, so that nobody is blamed who
+    reads what has been."""
+    if length == span.records:
         return place
-    ts = records["ts_event"]
-    passed, span = int(ts[place - 1] - ts[0]), max(1, int(ts[-1] - ts[0]))
-    return min(length, max(-(-length * place // len(records)), -(-length * passed // span)) + 1)
+    passed, whole = ts - span.first_ts, max(1, span.last_ts - span.first_ts)
+    return min(length, max(-(-length * place // span.records), -(-length * passed // whole)) + 1)
