@@ -106,6 +106,13 @@ BOUNDS = RULES + "the_bounds_of_band_and_size_are_allowed"
 TIES = RULES + "the_auction_price_and_its_tie_breaks"
 QUEUE, DESK, AUCTION = "venues/matching_queue", "venues/matching_desk", "venues/matching_auction"
 
+# Indicators: against their twins, or over ten million values.
+TWIN = "test_indicators.py::test_every_indicator_is_what_its_window_says"
+RESTART = "test_indicators.py::test_a_field_restarted_is_a_field_that_has_seen_nothing"
+STILL = "test_indicators.py::test_a_window_that_stands_still_is_exactly_still"
+ODD = "test_indicators.py::test_what_is_not_a_number_is_answered_with_nan_and_forgotten"
+CANCEL = "test_indicators.py::test_a_small_spread_on_a_large_price_does_not_cancel"
+
 # A failed sync tried again: the kernel then says that all is well.
 TWICE = """            try:
                 self._disk.fdatasync(self._file)
@@ -403,4 +410,17 @@ MUTANTS = (
     Mutant("cold/segment", "crc32c(header[:56], chain)", "crc32c(header, chain)", CHAIN),
     Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
     Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
+    # Indicators: the queue of highs forgets too late, or keeps the wrong ones; a block that is not the window.
+    Mutant("hot/indicators/extremes", "<= now - length:", "< now - length:", TWIN),
+    Mutant("hot/indicators/extremes", "& mask] <= x:", "& mask] >= x:", TWIN),
+    Mutant("hot/indicators/window", "        state.total = state.block\n", "        state.total = 0.0\n", TWIN),
+    Mutant("hot/indicators/window", "((new - state.average) + (old - before))", "(2 * (new - state.average))", TWIN),
+    Mutant("hot/indicators/window", "    if state.same >= state.seen:", "    if state.same < 0:", STILL),
+    Mutant("hot/indicators/window", "state.block_anchor = x", "state.block_anchor = 0.0", CANCEL),
+    Mutant("hot/indicators/pairs", " + dy * (a0 - x_before)", " + dy * (a - x_before)", TWIN),
+    Mutant("hot/indicators/averages", "    if state.seen > slow - fast:", "    if state.seen > 0:", TWIN),
+    Mutant("hot/indicators/flow", "if b >= state.bid else", "if b > state.bid else", TWIN),
+    # What restarts remembers; what is not a number is.
+    Mutant("hot/indicators/extremes", "        state.channel.seen = 0\n", "", RESTART),
+    Mutant("hot/indicators/definition", "    return math.isfinite(value)", "    return True", ODD),
 )

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/config.py": ("ultra.wire", "ultra.rules", "ultra.config_link", "ultra.config_exchange"),
     "ultra/hot": PATH,
     "ultra/math.py": PATH,
+    "ultra/indicators.py": PATH,
     "ultra/strategy.py": (*FLOOR, *PATH),
     "ultra/inline.py": (*EDGE, "ultra.venues"),
     "ultra/apart.py": (*EDGE, "ultra.venues", "ultra.inline"),

@@ -12,14 +12,21 @@ from .wire import ASK, BID, NONE
 if TYPE_CHECKING:
     from .cold.view import attach
     from .hot.outbox import IMMEDIATE, POST_ONLY, buy, cancel, sell
-    from .strategy import Strategy, parameter, state
+    from .strategy import Strategy, indicator, parameter, state
 
 __version__ = "0.1.0"
 __all__ = [
-    "ASK", "BID", "IMMEDIATE", "NONE", "POST_ONLY", "Strategy", "attach", "buy", "cancel", "parameter", "sell", "state",
+    "ASK", "BID", "IMMEDIATE", "NONE", "POST_ONLY", "Strategy", "attach", "buy", "cancel", "indicator", "parameter",
+    "sell", "state",
 ]  # fmt: skip
 
-_HOMES = {"Strategy": "strategy", "parameter": "strategy", "state": "strategy", "attach": "cold.view"}
+_HOMES = {
+    "Strategy": "strategy",
+    "parameter": "strategy",
+    "indicator": "strategy",
+    "state": "strategy",
+    "attach": "cold.view",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,16 @@ from typing import Any
 FOLDERS_KEPT = 16
 PACKAGE = Path(__file__).parent
 # Everything whose text can end up in machine code.
-SOURCES = ("wire.py", "strategy.py", "inline.py", "apart.py", "cache.py", "hot/*.py", "venues/*.py")
+SOURCES = (
+    "wire.py",
+    "strategy.py",
+    "inline.py",
+    "apart.py",
+    "cache.py",
+    "hot/*.py",
+    "hot/indicators/*.py",
+    "venues/*.py",
+)
 
 # Called with (function name, seconds) around each compilation; seconds is None when it starts.
 listeners: list[Callable[[str, float | None], None]] = []
