@@ -14,6 +14,10 @@ class Mutant(NamedTuple):
     test: str
 
 
+LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
+RULE_SIX = "test_levels.py::test_our_order_in_a_book_of_levels_moves_as_rule_six_says"
+BARS = "test_bar.py::test_a_bar_is_read_as_it_was_written"
+SIGNALLED = "test_contract.py::test_a_signal_is_of_one_instrument_or_of_all_and_is_answered"
 BOOK = "test_book.py::test_a_book_behaves_as_a_dict_of_orders"
 LADDER = "test_ladder.py::test_a_ladder_behaves_as_sorted_lists"
 POOL = "test_pool.py::test_a_pool_behaves_as_a_stack_of_free_slots"
@@ -128,6 +132,20 @@ MUTANTS = (
     Mutant("book", "row.tail = before if after < 0", "row.tail = after if after < 0", BOOK),
     Mutant("book", "if qty >= left:", "if qty > left:", BOOK),
     Mutant("book", "        tables.remove(book.ids, order_id)\n", "", BOOK),
+    # A level that is gone stays the best; one that is not new is announced again; orders among levels.
+    Mutant("book", "    if qty == 0 and before > 0:", "    if qty == 0 and before > 1:", LEVELS),
+    Mutant("book", "    elif qty > 0 and before == 0:", "    elif qty > 0:", LEVELS),
+    Mutant("book", "        return MIXED\n", "        pass\n", LEVELS),
+    Mutant("book", "        if one.levels + other.levels > 0:", "        if one.levels > 0:", LEVELS),
+    Mutant("venues/paper", "row.ahead = min(row.ahead, record.qty)", "row.ahead = record.qty", RULE_SIX),
+    Mutant("venues/paper", "max(record.qty - record.aux, 0) if", "record.qty if", RULE_SIX),
+    Mutant("bar", "return event.price + (event.aux >> 32)", "return event.price + (event.aux >> 31)", BARS),
+    Mutant(
+        "engine",
+        "first, last = np.int64(0), cells[INSTRUMENTS]\n        elif instrument < 0",
+        "pass\n        elif instrument < 0",
+        SIGNALLED,
+    ),
     # A step is refined, but one side keeps its own.
     Mutant("restep", "for side in (low, low + 1):", "for side in (low,):", BOOK),
     # An inner node is left set above an empty page; the page a side remembers is swept from under it.
@@ -271,11 +289,13 @@ MUTANTS = (
     Mutant("venues/matching_numbers", "number & (SIZE - 1))] = DEAD", "number & (SIZE - 1))] = UNUSED", NUMBERS),
     # An operator: the strategy goes on though it is off, or hears of orders that are not its own; half a replacement
     # leaves; what was killed is resumed; one order is left when all are taken back. And a handle is lost for good.
-    Mutant("engine", "or view.off != 0):", "or view.off == 2):", SWITCHED),
+    Mutant("engine_requests", "or view.off != 0):", "or view.off == 2):", SWITCHED),
     Mutant("engine", "if legal and heard:", "if legal:", OPERATOR),
-    Mutant("engine", "rings.room(engine.output, 2) < 2", "rings.room(engine.output, 2) < 1", HALF_SENT),
-    Mutant("engine", "elif engine.risk.gates[risks.KILL] == risks.KILLED:", "elif halted == 2:", OPERATOR),
-    Mutant("engine", "range(engine.orders.pool.cells[pools.FRESH])", "range(engine.orders.pool.cells[0])", OPERATOR),
+    Mutant("engine_command", "rings.room(engine.output, 2) < 2", "rings.room(engine.output, 2) < 1", HALF_SENT),
+    Mutant("engine_command", "elif engine.risk.gates[risks.KILL] == risks.KILLED:", "elif halted == 2:", OPERATOR),
+    Mutant(
+        "engine_command", "range(engine.orders.pool.cells[pools.FRESH])", "range(engine.orders.pool.cells[0])", OPERATOR
+    ),
     Mutant("engine", "        refill(engine)\n        if legal", "        if legal", REFILLED),
     # The desk: a command is done twice, told to be on disk too early, or changed under its id; a kill ends half way.
     Mutant("cold/desk", "        self._known[command.id] = entry\n", "", ONCE),

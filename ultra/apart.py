@@ -22,6 +22,7 @@ from .hot.wait import idle
 from .inline import NEXT, WAITS_MAX, Parts, Run
 from .venues import itch, paper
 from .wire import (
+    LEVEL,
     LINK_ANSWER,
     LINK_ASK,
     LINK_ASK_AT,
@@ -149,7 +150,12 @@ def _follow(exchange: Exchange, end: int) -> None:
         count = min(fans.ready(feed, VENUE), end - gate)
         for offset in range(count):
             exchange.seen[0] = feed.slots[fans.polled(feed, VENUE, offset)]
-            if seen.kind <= REPLACE and books.changed(books.apply(exchange.book, seen)):
+            outcome = books.OK
+            if seen.kind <= REPLACE:
+                outcome = books.apply(exchange.book, seen)
+            elif seen.kind == LEVEL:
+                outcome = books.set_level(exchange.book, seen)
+            if paper.sees(seen) and books.changed(outcome):
                 paper.observe(exchange.paper, seen)
         fans.release(feed, VENUE, count)
         gate += count

@@ -25,6 +25,8 @@ PACKAGE = Path(__file__).parent
 # Everything whose text can end up in machine code.
 SOURCES = (
     "wire.py",
+    "math.py",
+    "random.py",
     "strategy.py",
     "inline.py",
     "apart.py",

@@ -24,7 +24,7 @@ from .hot.atomics import Cells, load_acquire, store_release
 from .hot.clock import ticks
 from .hot.wait import idle
 from .venues import itch, paper
-from .wire import JOURNAL_DURABLE, JOURNAL_PROCESSED, MARKET_LAST, NONE, RECORD, REPLACE, SOURCE, TIMER
+from .wire import JOURNAL_DURABLE, JOURNAL_PROCESSED, LEVEL, MARKET_LAST, NONE, RECORD, REPLACE, SOURCE, TIMER
 
 # What `pump` stopped for.
 NEED_BYTES, JOURNAL_FULL, CHECKPOINT_DUE, PACED, NEED_RECORDS, GATED, UNSETTLED = range(7)
@@ -146,7 +146,7 @@ def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[...
             if timed:
                 histograms.record(run.service, ticks() - before)
             done(run, record, source)
-            if source == FEED and cells[REPLAYING] == 0 and record.kind <= REPLACE and engines.applied(run.engine):
+            if source == FEED and cells[REPLAYING] == 0 and paper.sees(record) and engines.applied(run.engine):
                 observe(run, record)
         cells[STOPPED_FOR] = -source - 1
         processed(run)
@@ -169,6 +169,8 @@ def books_only(book: books.Book, decoder: itch.Decoder, feed: rings.Ring, buffer
             slot = rings.polled(feed, offset)
             if feed.slots[slot].kind <= REPLACE:
                 books.apply(book, feed.slots[slot])
+            elif feed.slots[slot].kind == LEVEL:
+                books.set_level(book, feed.slots[slot])
             if ahead:
                 look_ahead(book, feed, slot)
         rings.release(feed, waiting)

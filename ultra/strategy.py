@@ -28,7 +28,8 @@ from .hot import JIT, hot, memory
 from .hot.engine import Hooks
 from .hot.market import DEPTH_MAX
 
-HOOKS = ("on_book", "on_trade", "on_fill", "on_order", "on_timer")
+HOOKS = ("on_book", "on_trade", "on_bar", "on_fill", "on_order", "on_timer", "on_command")
+ARGUMENTS = ("state", "params", "event", "market", "orders", "desk")
 _TYPES = (int, float, bool)
 
 
@@ -63,11 +64,12 @@ def indicator(kind: Any, length: int = 0) -> Any:
 
 
 class Strategy:
-    """Base class. Override any of `on_book`, `on_trade`, `on_fill`, `on_order`, `on_timer`.
+    """Base class. Override any of the HOOKS.
 
     Each is called as `(state, params, event, market, orders)`: the instrument's state, the parameters, the record
     that caused the call (`ultra.wire.RECORD`), what is known of the instrument (`ultra.hot.market.MARKET`) and where to
-    put requests (`ultra.hot.outbox`). `depth` says how many levels of `market.bids` and `market.asks` are kept."""
+    put requests (`ultra.hot.outbox`). One that takes a sixth argument also gets the `ultra.hot.engine.Desk`, which has
+    every instrument. `depth` says how many levels of `market.bids` and `market.asks` are kept."""
 
     depth: ClassVar[int] = 1
 
@@ -84,7 +86,7 @@ class Loaded(NamedTuple):
 
 
 @hot
-def _ignore(state: Any, params: Any, event: Any, market: Any, orders: Any) -> None:
+def _ignore(state: Any, params: Any, event: Any, market: Any, orders: Any, desk: Any) -> None:
     """The hook a strategy does not have."""
 
 
@@ -105,7 +107,7 @@ def load(spec: str | type) -> Loaded:
     if not 1 <= depth <= DEPTH_MAX:
         raise StrategyError(f"{name}.depth = {depth}: must be 1 to {DEPTH_MAX}")
     wanted = [function for function in functions.values() if function is not _ignore]
-    compiled = {hook: value if value is _ignore else hot(value) for hook, value in functions.items()}
+    compiled = {hook: value if value is _ignore else _taking_desk(value) for hook, value in functions.items()}
     digest = hashlib.sha256(cache.fingerprint(*wanted).encode())
     digest.update(repr((depth, sorted(functions), _dtype(fields, "state"), _dtype(fields, "parameter"))).encode())
     digest.update(repr([hook for hook in HOOKS if functions[hook] is not _ignore]).encode())
@@ -161,12 +163,25 @@ def _function(cls: type, hook: str, value: Any) -> Callable[..., None]:
         return _ignore
     function = value.__func__ if isinstance(value, staticmethod) else value
     names = list(inspect.signature(function).parameters)
-    if len(names) != 5 or "self" in names:
+    if len(names) not in (5, 6) or "self" in names:
         raise StrategyError(
             f"{cls.__qualname__}.{hook}({', '.join(names)}): takes exactly "
-            "(state, params, event, market, orders), no self"
+            "(state, params, event, market, orders), no self; with a sixth, desk, it sees every instrument"
         )
     return function
+
+
+def _taking_desk(function: Callable[..., None]) -> Callable[..., None]:
+    """The compiled hook, with six arguments whether it has a use for the last or not."""
+    compiled = hot(function)
+    if len(inspect.signature(function).parameters) == 6:
+        return compiled
+
+    @hot
+    def without_desk(state: Any, params: Any, event: Any, market: Any, orders: Any, desk: Any) -> None:
+        compiled(state, params, event, market, orders)
+
+    return without_desk
 
 
 def _fields(cls: type, name: str) -> dict[str, _Field]:

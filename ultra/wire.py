@@ -28,7 +28,9 @@ REPLACE: Final = 5  # order_id, aux = its new id, price, qty: loses its place
 TRADE: Final = 6  # price, qty of a trade that touches no displayed order; aux = match number
 STATUS: Final = 7  # aux = one of the trading states below
 INSTRUMENT: Final = 8  # order_id = symbol (8 ASCII bytes), price = tick_e9, qty = lot_e9, aux = price step
-MARKET_LAST: Final = INSTRUMENT
+LEVEL: Final = 9  # side, price, qty: all that an aggregated feed shows at a price now, 0 = nothing; order_id = NONE
+BAR: Final = 10  # one bar, stamped at its end: price = close, order_id = open, qty = volume, aux: `ultra.hot.bar`
+MARKET_LAST: Final = BAR
 
 ACCEPTED: Final = 16  # order_id = our handle; the order rests, or is about to fill
 FILL: Final = 17  # order_id = our handle, price, qty; aux = match number of the venue
@@ -60,6 +62,7 @@ KILL: Final = 54  # no more orders in this run, and all are taken back
 ACK: Final = (
     55  # price = sequence of the command, order_id = our handle or NONE, qty = cancels sent, aux = risk's reason
 )
+SIGNAL: Final = 56  # asked as the commands are: instrument (NONE = all), order_id = code, aux = value, to the strategy
 ASKED: Final = 1
 TEXT_ID, TEXT_WHO, TEXT_WHY = 0, 1, 2
 
@@ -74,6 +77,7 @@ END_OF_DAY: Final = 6  # what does not outlive the day is cancelled
 
 # Flags. On EXECUTE and TRADE: the volume must not be counted (ITCH `printable = N`).
 NOT_PRINTABLE: Final = 1
+SIDED: Final = 2  # on TRADE: side is that of the order that rested; without it nothing is known
 # On NEW: cancel what does not trade at once; refuse the order if any of it would trade at once.
 IMMEDIATE: Final = 1
 POST_ONLY: Final = 2
@@ -253,11 +257,13 @@ FAILED: Final = 5
 
 KIND_NAMES: Final = {
     ADD: "add", EXECUTE: "execute", CANCEL: "cancel", DELETE: "delete", REPLACE: "replace", TRADE: "trade",
-    STATUS: "status", INSTRUMENT: "instrument", ACCEPTED: "accepted", FILL: "fill", CANCELLED: "cancelled",
+    STATUS: "status", INSTRUMENT: "instrument", LEVEL: "level", BAR: "bar", ACCEPTED: "accepted", FILL: "fill",
+    CANCELLED: "cancelled",
     REJECTED: "rejected", TIMER: "timer", LIMIT: "limit", PARAMETER: "parameter", HALT: "halt",
     CHECKPOINT: "checkpoint", END: "end", SOURCE: "source",
     FEED_STATE: "feed_state", SESSION_STATE: "session_state", TEXT: "text", SUBMIT: "submit", TAKE_BACK: "cancel order",
     ALTER: "replace order", TAKE_ALL_BACK: "mass cancel", STRATEGY: "strategy", KILL: "kill", ACK: "ack",
+    SIGNAL: "signal",
 }  # fmt: skip
 
 

@@ -48,6 +48,7 @@ from ..wire import (
     CHECKPOINT,
     CONTROL_CELLS,
     END,
+    LEVEL,
     LINK_ANSWER,
     LINK_ASK,
     LINK_ASK_AT,
@@ -59,8 +60,10 @@ from ..wire import (
     RECORD,
     REPLACE,
     REPLY_LAST,
+    SIDED,
     SOURCE,
     TIMER,
+    TRADE,
 )
 from . import assembly, segment
 from .native import Cells
@@ -271,7 +274,7 @@ class Comeback:
     def _unobserved(self, found: Journaled) -> Question | None:
         """The question about the last record of the journal, if the dead engine had to ask it and did not."""
         run, record = self.machine.run, found.last
-        if record is None or int(record["sequence"]) != found.through - 1 or not 0 < int(record["kind"]) <= REPLACE:
+        if record is None or int(record["sequence"]) != found.through - 1 or not _seen_by_venue(record):
             return None
         if self._last is not None and self._last.next >= found.through:
             return None
@@ -331,3 +334,9 @@ def even_out(folder: Path, mirror: Path, ring: rings.Ring) -> None:
                     ring.slots[cursor] = record
                     cursor += 1
     cells_of(ring).store_release(rings.CURSOR, cursor)
+
+
+def _seen_by_venue(record: Any) -> bool:
+    """What `paper.sees` says, of a record that may be none."""
+    kind, sided = int(record["kind"]), int(record["flag"]) & SIDED != 0 and 0 <= int(record["qty"]) <= books.QTY_MAX
+    return 0 < kind <= REPLACE or kind == LEVEL or (kind == TRADE and sided)

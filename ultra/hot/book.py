@@ -1,5 +1,7 @@
 """Order books of all instruments: every resting order, in the queue of its price level.
 
+A feed that shows whole levels only (LEVEL) has the same ladder, with no order behind a level.
+
 An order is 32 bytes: a slot of a pool, linked first-in first-out into its level, found by its venue's id through one
 table. Levels and their price order are `ladder`. Best bid and ask are remembered, so reading them is one load.
 Quantity of a level = sum over its orders; an id is in the table exactly while its order rests.
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..wire import ADD, ASK, BID, DELETE, NONE, REPLACE
+from ..wire import ADD, ASK, BID, DELETE, LEVEL, NONE, REPLACE
 from . import hot, memory
 from . import ladder as ladders
 from . import pool as pools
@@ -24,9 +26,11 @@ OK = 0
 UNKNOWN_ORDER, DUPLICATE_ORDER, BAD_QTY, BAD_PRICE, BAD_ID, OVER_REDUCED = 1, 2, 3, 4, 5, 6
 WRONG_INSTRUMENT, ORDERS_FULL, LEVELS_FULL, BAD_INSTRUMENT, BAD_SIDE = 7, 8, 9, 10, 11
 CROSSED, LOCKED = 12, 13  # not errors: an add that left bid > ask, or bid = ask
+MIXED = 14  # a whole level where orders rest, or an order where whole levels stand
 OUTCOMES = (
     "ok", "unknown_order", "duplicate_order", "bad_qty", "bad_price", "bad_id", "over_reduced", "wrong_instrument",
     "orders_full", "levels_full", "bad_instrument", "bad_side", "crossed", "locked",
+    "mixed",
 )  # fmt: skip
 QTY_MAX = 1 << 40  # keeps the sum over any possible level inside int64
 
@@ -85,7 +89,13 @@ def apply(book: Book, record: Any) -> int:
 @hot
 def changed(outcome: int) -> bool:
     """Whether a message with this outcome changed what it was meant to change."""
-    return outcome == OK or outcome == OVER_REDUCED or outcome >= CROSSED
+    return outcome == OK or outcome == OVER_REDUCED or outcome == CROSSED or outcome == LOCKED
+
+
+@hot
+def touched_by(kind: int) -> bool:
+    """Whether a market record of this kind is about the book."""
+    return kind <= REPLACE or kind == LEVEL
 
 
 @hot
@@ -114,6 +124,8 @@ def add(book: Book, instrument: int, side: int, order_id: int, price: int, qty: 
         return BAD_INSTRUMENT
     if side != BID and side != ASK:
         return BAD_SIDE
+    if book.ladder.sides[s].pad[ladders.WHOLE] != 0:
+        return MIXED
     slot = pools.take(book.pool)
     if slot == pools.NO_SLOT:
         return ORDERS_FULL
@@ -152,6 +164,63 @@ def _append(book: Book, s: int, slot: int, level: int, order_id: int, price: int
     other = book.ladder.sides[s ^ 1].price
     if first & (other != NONE) & ((price == other) | ((price > other) == ((s & 1) == BID))):
         return LOCKED if price == other else CROSSED
+    return OK
+
+
+@hot
+def set_level(book: Book, record: Any) -> int:
+    """A LEVEL of an aggregated feed into the book: it holds `qty` now. Completes the record: aux = what it held before.
+
+    No order stands behind it. An instrument whose book is empty becomes one of whole levels with its first LEVEL, and
+    stays one: MIXED is what the records of another feed get."""
+    s, price, qty = 2 * np.int64(record.instrument) + np.int64(record.side), record.price, record.qty
+    record.aux = 0
+    outcome = OK
+    if record.side != BID and record.side != ASK:
+        outcome = BAD_SIDE
+    elif record.instrument < 0 or s >= len(book.ladder.sides):
+        outcome = BAD_INSTRUMENT
+    elif qty < 0 or qty > QTY_MAX:
+        outcome = BAD_QTY
+    elif not _of_whole_levels(book.ladder, s):
+        outcome = MIXED
+    else:
+        level = ladders.standing(book.ladder, s, price) if qty == 0 else ladders.locate(book.ladder, s, price)
+        if level == ladders.OFF_STEP and refine(book.ladder, book.orders, book.scratch, s, price):
+            level = ladders.locate(book.ladder, s, price)
+        if level >= 0:
+            record.aux = book.ladder.levels[level].qty
+            outcome = _hold(book, s, level, price, qty)
+        elif qty > 0 or price <= 0:
+            outcome = BAD_PRICE if level == ladders.BAD_PRICE or price <= 0 else LEVELS_FULL
+    book.outcomes[outcome] += 1
+    return outcome
+
+
+@hot
+def _of_whole_levels(ladder: ladders.Ladder, s: int) -> bool:
+    """Whether the instrument of side `s` has whole levels, or nothing yet: then it has them from now on."""
+    one, other = ladder.sides[s], ladder.sides[s ^ 1]
+    if one.pad[ladders.WHOLE] == 0:
+        if one.levels + other.levels > 0:
+            return False
+        one.pad[ladders.WHOLE] = other.pad[ladders.WHOLE] = 1
+    return True
+
+
+@hot
+def _hold(book: Book, s: int, level: int, price: int, qty: int) -> int:
+    row = book.ladder.levels[level]
+    before = row.qty
+    row.qty = qty
+    row.head = row.tail = NONE
+    if qty == 0 and before > 0:
+        ladders.vacate(book.ladder, s, level, True)
+    elif qty > 0 and before == 0:
+        ladders.occupy(book.ladder, s, level, price, True)
+        other = book.ladder.sides[s ^ 1].price
+        if other != NONE and (price == other or (price > other) == ((s & 1) == BID)):
+            return LOCKED if price == other else CROSSED
     return OK
 
 
@@ -334,6 +403,10 @@ def check(book: Book) -> None:
         best_price = (min if s & 1 else max)(found, default=NONE)
         assert int(side.price) == best_price and int(side.level) == found.get(best_price, NONE)
         assert int(side.levels) == len(found)
+        if side.pad[ladders.WHOLE]:
+            rows = [book.ladder.levels[level] for level in found.values()]
+            assert all(int(row.head) == int(row.tail) == NONE and int(row.qty) > 0 for row in rows)
+            continue
         slots = [slot for level in found.values() for slot in queue(book, level)]
         assert all(int(book.orders[slot].side) == s for slot in slots)
         resting |= {int(book.orders[slot].order_id): slot for slot in slots}
