@@ -61,6 +61,8 @@ OPEN_BY = "test_background.py::test_what_is_entered_is_what_the_recording_says_i
 HALF = "test_agents.py::test_what_is_excited_halves_with_the_half_life"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
+TRIPS = "test_performance.py::test_the_fees_of_trips_and_of_what_is_open_are_those_of_all_fills"
+FALLEN = "test_performance.py::test_drawdowns_are_those_found_point_by_point"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
 SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
@@ -443,4 +445,7 @@ MUTANTS = (
     # What restarts remembers; what is not a number is.
     Mutant("hot/indicators/extremes", "        state.channel.seen = 0\n", "", RESTART),
     Mutant("hot/indicators/definition", "    return math.isfinite(value)", "    return True", ODD),
+    # The lab: a fee that every piece of a fill pays whole; a drawdown that begins where it is seen.
+    Mutant("lab/fills", "            fee -= paid\n", "", TRIPS),
+    Mutant("lab/performance", "ts[np.maximum(begins - 1, 0)]", "ts[begins]", FALLEN),
 )

@@ -34,6 +34,7 @@ SOURCES = (
     "hot/*.py",
     "hot/indicators/*.py",
     "venues/*.py",
+    "lab/bar_*.py",
 )
 
 # Called with (function name, seconds) around each compilation; seconds is None when it starts.

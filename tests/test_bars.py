@@ -1,0 +1,65 @@
+"""Bar backtests: the compiled loop against its twin, to the last unit, on tapes dense with ties, gaps and halts."""
+
+from bar_rig import LOADED, T0, assert_same, reel, twin_of, walk
+from bar_twin import Bar
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ultra.lab.bars import Terms, run_bars
+
+PRICE = st.integers(0, 9)
+GAP = st.sampled_from([1, 7, 400_000_000, 1_000_000_000, 86_400_000_000_000])
+BAR = st.tuples(PRICE, PRICE, PRICE, PRICE, st.integers(0, 3))
+BPS = st.sampled_from([0, 1, 30.5, 250])
+TERMS = st.builds(
+    Terms,
+    cash=st.sampled_from([0.05, 0.3, 50.0]),
+    slippage_ticks=st.integers(0, 2),
+    slippage_bps=BPS,
+    maker_bps=st.sampled_from([0, -20, 10.25]),
+    taker_bps=BPS,
+    lot_fee=st.sampled_from([0, 0.001, -0.0005]),
+    leverage=st.sampled_from([1, 1.5, 20, None]),
+    borrow_bps=st.sampled_from([0, 900]),
+    interest_bps=st.sampled_from([0, 350, -40]),
+    touch=st.booleans(),
+    trade_from=st.sampled_from([0, 0, T0 + 10]),
+)
+
+
+def tapes(count):
+    return st.lists(st.tuples(GAP, st.tuples(*[st.none() | BAR] * count)), min_size=1, max_size=30)
+
+
+def rows_of(moments):
+    """Bars of a list of moments: (time since the last one, a bar or none of each instrument)."""
+    rows, ts = [], T0
+    for gap, each in moments:
+        ts += gap
+        for index, drawn in enumerate(each):
+            if drawn is not None:
+                first, second, opened, close, volume = drawn
+                rows.append(Bar(ts, index, opened, max(drawn[:4]), min(first, second, opened, close), close, volume))
+    return rows
+
+
+def against_its_twin(moments, terms, seeds, count):
+    rows = rows_of(moments)
+    if not rows:
+        return
+    found = run_bars(LOADED, reel(rows, count), {"seed": seeds}, terms=terms)
+    for index, seed in enumerate(seeds):
+        assert_same(found, index, twin_of(found, rows, seed))
+    walk(found)
+
+
+@settings(deadline=None)
+@given(tapes(1), TERMS, st.lists(st.integers(0, 99), min_size=1, max_size=3))
+def test_one_instrument_is_as_its_twin(moments, terms, seeds):
+    against_its_twin(moments, terms, seeds, 1)
+
+
+@settings(deadline=None)
+@given(tapes(3), TERMS, st.lists(st.integers(0, 99), min_size=1, max_size=3))
+def test_instruments_that_share_cash_are_as_their_twin(moments, terms, seeds):
+    against_its_twin(moments, terms, seeds, 3)

@@ -1,0 +1,248 @@
+"""The loop of a bar backtest: one strategy bound into it, any number of parameter sets through one tape.
+
+At each moment (all bars of one time stamp): what the time since the last one cost; then each bar meets the orders that
+earlier bars decided (`on_fill`, `on_order`); then every view has the new close and `on_bar` decides; then equity is
+marked. So no decision knows more than the closes of its own moment, and no order meets the bar it was decided at.
+
+A block of sets goes through a piece of the tape that fits a core's cache before the next piece is read. With one
+instrument a moment is a bar, and the loop is `through_one`, which need not look for its end.
+Known bad case: `on_book`, `on_trade` and `on_timer` have nothing to hear here, and are not called.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..hot import entry, hot
+from ..hot import outbox as outboxes
+from ..hot import risk as risks
+from ..hot.engine import Desk, Hooks
+from ..wire import (
+    ASK,
+    AT_MARKET,
+    BID,
+    CANCELLED,
+    FILL,
+    FILL_OR_KILL,
+    GOOD_TILL_CANCEL,
+    IMMEDIATE,
+    NEW,
+    NONE,
+    POST_ONLY,
+    REJECTED,
+    STOP,
+)  # fmt: skip
+from . import bar_account as accounts
+from . import bar_rules as rule
+from .bar_account import Block
+from .bar_rules import Rules
+
+KNOWN = IMMEDIATE | POST_ONLY | FILL_OR_KILL | AT_MARKET | STOP | GOOD_TILL_CANCEL
+SECOND = 1_000_000_000
+Through = Callable[[Block, Rules, Any, Any], None]
+
+
+@hot
+def judge(block: Block, b: int, rules: Rules, request: Any, instrument: int, ts: int) -> int:
+    """PASS, or why this order must not be sent: a reason of `ultra.hot.risk`."""
+    account, side, qty = block.accounts[b], request.side, request.qty
+    if account.ended != 0 or ts < rules.cells[rule.TRADE_FROM]:
+        return risks.STRATEGY_OFF
+    if qty <= 0:
+        return risks.BAD_QTY
+    if side != BID and side != ASK:
+        return risks.BAD_SIDE
+    if request.flag & ~KNOWN != 0:
+        return risks.VENUE_REFUSED
+    priced = request.flag & AT_MARKET == 0 or request.flag & STOP != 0
+    if priced and (request.price < 0 or request.price > rules.price_max[instrument]):
+        return risks.BAD_PRICE
+    view, most = block.views[b, instrument], rules.lots_max[instrument]
+    reach = view.position + view.open_bid_qty if side == BID else view.open_ask_qty - view.position
+    if qty > most or reach + qty > most:
+        return risks.POSITION_LIMIT
+    return risks.PASS if account.orders < accounts.ORDERS_MAX else risks.NO_ROOM
+
+
+@hot
+def find(block: Block, b: int, handle: int) -> int:
+    """Where an order is, NONE when it is not there."""
+    for at in range(block.accounts[b].orders):
+        if block.orders[b, at].handle == handle:
+            return at
+    return NONE
+
+
+def build(hooks: Hooks, key: str) -> tuple[Through, Through]:
+    """Bind a strategy: the loops for one instrument and for many, `(block, rules, bars, cuts)`.
+
+    `bars` are BAR records in order of time; `cuts` int64[pieces + 1] where a piece begins, never within a moment.
+    `key` is the strategy's fingerprint."""
+    on_bar, on_fill, on_order = hooks.on_bar, hooks.on_fill, hooks.on_order
+
+    @hot
+    def desk_of(block: Block, b: int) -> Desk:
+        return Desk(block.views[b], block.states[b], block.cells[b])
+
+    @hot
+    def hear(block: Block, b: int, said: Any, instrument: int) -> None:
+        """Tell the strategy what became of an order."""
+        state, view = block.states[b, instrument], block.views[b, instrument]
+        on_order(state, block.params[b], said, view, block.outboxes[b], desk_of(block, b))
+
+    @hot
+    def accept(block: Block, b: int, rules: Rules, instrument: int, ts: int) -> None:
+        """Take what the strategy asked for. What it asks while it is told of a refusal is dropped, as everywhere."""
+        outbox, account = block.outboxes[b], block.accounts[b]
+        count = outbox.count
+        outbox.count = outboxes.REQUESTS_MAX
+        for row in range(count):
+            request = outbox.rows[row]
+            accounts.decided(account, request, instrument, ts)
+            if request.kind == NEW:
+                account.sent += 1
+                reason = judge(block, b, rules, request, instrument, ts)
+                if reason == risks.PASS:
+                    accounts.append(block, b, request, instrument, ts)
+                else:
+                    account.refused += 1
+                    said = accounts.note(block, b, REJECTED, request, request.order_id, instrument, ts)
+                    said.aux = reason
+                    hear(block, b, said, instrument)
+                outbox.handles[row] = account.handle
+                account.handle += 1
+            else:
+                at = find(block, b, request.order_id)
+                if at >= 0:
+                    order = block.orders[b, at]
+                    said = accounts.note(block, b, CANCELLED, order, order.handle, order.instrument, ts)
+                    accounts.remove(block, b, at)
+                    hear(block, b, said, np.int64(said.instrument))
+        outbox.count = 0
+
+    @hot
+    def meet(block: Block, b: int, rules: Rules, bar: Any, moment: int) -> None:
+        """A bar meets the orders that wait for its instrument, the oldest first."""
+        account, ts, i, at = block.accounts[b], bar.ts_event, np.int64(bar.instrument), np.int64(0)
+        while at < account.orders:
+            order = block.orders[b, at]
+            if order.instrument != i or order.met >= ts:
+                at += 1
+                continue
+            order.met = ts
+            fate, price, took = rule.meet(rules, bar, order.side, order.flag, order.price)
+            if fate == rule.WAITS:
+                at += 1
+                continue
+            settle(block, b, rules, at, ts, fate, price, took, moment)
+            if block.outboxes[b].count > 0:
+                accept(block, b, rules, i, ts)
+            at = np.int64(0)  # a hook may have taken back others; those that met this bar are passed over
+
+    @hot
+    def settle(
+        block: Block, b: int, rules: Rules, at: int, ts: int, fate: int, price: int, took: bool, moment: int
+    ) -> None:
+        """An order is over: it trades, or it is taken back, or the account does not carry it."""
+        account, order = block.accounts[b], block.orders[b, at]
+        i = order.instrument
+        cost = rule.fee(rules, order.qty * price * rules.worth[i], order.qty, took) if fate == rule.TRADES else 0
+        trades = fate == rule.TRADES and accounts.affordable(block, b, rules, order, price, cost)
+        said = accounts.note(block, b, FILL if trades else CANCELLED, order, order.handle, i, ts)
+        if trades:
+            said.price = price
+            accounts.trade(block, b, rules, order, price, took, cost)
+            accounts.tell(block, b, order, ts, price, took, cost, moment)
+        elif fate == rule.TRADES or order.flag & POST_ONLY != 0:
+            said.kind = REJECTED
+            said.aux = risks.NOTIONAL_LIMIT if fate == rule.TRADES else risks.WOULD_TRADE
+            account.refused += 1
+        accounts.remove(block, b, at)
+        if trades:
+            state, view = block.states[b, i], block.views[b, i]
+            on_fill(state, block.params[b], said, view, block.outboxes[b], desk_of(block, b))
+        else:
+            hear(block, b, said, i)
+
+    @hot
+    def decide(block: Block, b: int, rules: Rules, bar: Any) -> None:
+        """The strategy sees a bar."""
+        i, outbox = np.int64(bar.instrument), block.outboxes[b]
+        on_bar(block.states[b, i], block.params[b], bar, block.views[b, i], outbox, desk_of(block, b))
+        if outbox.count > 0:
+            accept(block, b, rules, i, bar.ts_event)
+
+    @hot
+    def open_moment(block: Block, b: int, rules: Rules, before_ts: int, ts: int) -> None:
+        """What the time since the last moment cost."""
+        account = block.accounts[b]
+        if account.held != 0:
+            account.held_ns += ts - before_ts
+        if rules.cells[rule.BORROW_RATE] != 0 or rules.cells[rule.INTEREST_RATE] != 0:
+            accounts.accrue(block, b, rules, ts // SECOND - before_ts // SECOND)
+
+    @hot
+    def close_moment(block: Block, b: int, before_ts: int, ts: int, moment: int) -> bool:
+        """Mark it. False when the run of this set is over."""
+        account = block.accounts[b]
+        accounts.mark(account, ts, before_ts)
+        if moment < len(block.course):
+            block.course[moment] = account.equity
+        if account.equity > 0 and abs(account.cash) < rule.MONEY_MAX and abs(account.fees) < rule.MONEY_MAX:
+            return True
+        accounts.ruin(block, b, accounts.RUINED if account.equity <= 0 else accounts.TOO_MUCH, moment)
+        return False
+
+    @hot
+    def pass_bar(block: Block, b: int, rules: Rules, bar: Any, moment: int) -> None:
+        """A bar trades, and its close is the last price."""
+        account, i = block.accounts[b], np.int64(bar.instrument)
+        view = block.views[b, i]
+        if account.orders > 0:
+            meet(block, b, rules, bar, moment)
+        accounts.revalue(account, view, rules.worth[i], bar.price)
+        view.last_qty = bar.qty
+        view.volume += bar.qty
+
+    @entry(key=key)
+    def through_one(block: Block, rules: Rules, bars: Any, cuts: Any) -> None:
+        for piece in range(len(cuts) - 1):
+            for b in range(len(block.accounts)):
+                if block.accounts[b].ended != 0:
+                    continue
+                before_ts = bars[max(cuts[piece] - 1, 0)].ts_event
+                for k in range(cuts[piece], cuts[piece + 1]):
+                    bar = bars[k]
+                    ts = bar.ts_event
+                    open_moment(block, b, rules, before_ts, ts)
+                    pass_bar(block, b, rules, bar, k)
+                    decide(block, b, rules, bar)
+                    if not close_moment(block, b, before_ts, ts, k):
+                        break
+                    before_ts = ts
+
+    @entry(key=key)
+    def through_many(block: Block, rules: Rules, bars: Any, cuts: Any) -> None:
+        moments = np.int64(0)
+        for piece in range(len(cuts) - 1):
+            stop, passed = cuts[piece + 1], np.int64(0)
+            for b in range(len(block.accounts)):
+                k, moment = cuts[piece], moments
+                before_ts = bars[max(k - 1, 0)].ts_event
+                while k < stop:
+                    ts, end = bars[k].ts_event, k + 1
+                    while end < stop and bars[end].ts_event == ts:
+                        end += 1
+                    if block.accounts[b].ended == 0:
+                        open_moment(block, b, rules, before_ts, ts)
+                        for j in range(k, end):
+                            pass_bar(block, b, rules, bars[j], moment)
+                        for j in range(k, end):
+                            decide(block, b, rules, bars[j])
+                        close_moment(block, b, before_ts, ts, moment)
+                    k, before_ts, moment = end, ts, moment + 1
+                passed = moment - moments
+            moments += passed
+
+    return through_one, through_many
