@@ -1,1 +1,21 @@
-"""The strategy lab: recorded data, backtests, what they come to, and parameters. Beside the engine, never in it."""
+"""The strategy lab: data in, backtests, results. It stands beside the engine and uses it; nothing below imports it.
+
+What it needs beyond the engine (pandas, pyarrow, polars, optuna, tqdm) is imported where it is used: an install without
+the extra `lab` reads ITCH, captures, CSV and tapes all the same, and says what to install when it can't go on.
+"""
+
+from importlib import import_module
+from typing import Any
+
+
+class LabError(Exception):
+    """Something of the lab is not installed: says which package, and how to get it."""
+
+
+def need(name: str) -> Any:
+    """A package of the extra `lab`; LabError when it is not there."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise LabError(f"this needs {package}: pip install 'ultra-engine[lab]'") from error
