@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..hot import hot, memory
+from ..hot import hot, memory, rare
 from ..hot import market as markets
 from ..hot import outbox as outboxes
 from ..hot.bits import mix
@@ -49,7 +49,8 @@ ACCOUNT = np.dtype(
         ("under", "i8"),  # 1 while equity is below its peak, 2 when this is the deepest fall so far
         ("drawdown_ns", "i8"),  # of the deepest
         ("longest_ns", "i8"),
-        ("held_ns", "i8"),  # time with a position
+        ("held_ns", "i8"),  # time with a position, but for the one that is open
+        ("held_from", "i8"),  # ts since when there is one
         ("fills", "i8"),
         ("taken", "i8"),  # fills that took
         ("sent", "i8"),
@@ -186,7 +187,7 @@ def affordable(block: Block, b: int, rules: Rules, order: Any, price: int, cost:
 
 
 @hot
-def trade(block: Block, b: int, rules: Rules, order: Any, price: int, took: bool, cost: int) -> None:
+def trade(block: Block, b: int, rules: Rules, order: Any, ts: int, price: int, took: bool, cost: int) -> None:
     """Book a fill of a whole order."""
     account, i, qty = block.accounts[b], order.instrument, order.qty
     view, worth = block.views[b, i], rules.worth[i]
@@ -198,7 +199,9 @@ def trade(block: Block, b: int, rules: Rules, order: Any, price: int, took: bool
     account.turnover += float(qty * price * worth)
     account.fills += 1
     account.taken += np.int64(took)
-    account.held += np.int64(after != 0) - np.int64(before != 0)
+    if abs(account.cash) >= rule.MONEY_MAX or abs(account.fees) >= rule.MONEY_MAX:
+        account.ended = TOO_MUCH
+    hold(account, np.int64(after != 0) - np.int64(before != 0), ts)
     view.position = after
     view.cash -= signed * price
     view.fills += 1
@@ -214,6 +217,16 @@ def trade(block: Block, b: int, rules: Rules, order: Any, price: int, took: bool
     if qty > closing:
         opening = qty - closing if signed > 0 else closing - qty
         block.rounds[b, i] -= opening * price * worth + cost - paid
+
+
+@hot
+def hold(account: Any, change: int, ts: int) -> None:
+    """As many instruments more, or less, with a position."""
+    if account.held == 0:
+        account.held_from = ts
+    account.held += change
+    if account.held == 0:
+        account.held_ns += ts - account.held_from
 
 
 @hot
@@ -267,7 +280,7 @@ def revalue(account: Any, view: Any, worth: int, close: int) -> None:
     view.last_price = close
 
 
-@hot
+@rare
 def accrue(block: Block, b: int, rules: Rules, seconds: int) -> None:
     """What shorts and cash cost, or bring, over a time in which nothing traded."""
     account, shorts = block.accounts[b], np.int64(0)
@@ -283,39 +296,76 @@ def accrue(block: Block, b: int, rules: Rules, seconds: int) -> None:
         cost += rule.over_time(rule.share(-account.cash, rate), seconds)
     account.cash -= cost
     account.carry += cost
+    if abs(account.cash) >= rule.MONEY_MAX or abs(account.carry) >= rule.MONEY_MAX:
+        account.ended = TOO_MUCH
+
+
+class Sums(NamedTuple):
+    """What is added up at every moment: the only floats. Locals of the loop, so that they stay in registers."""
+
+    equity: float
+    gain: float
+    square: float
+    cube: float
+    fourth: float
+    below: float  # squares of losses only
 
 
 @hot
-def mark(account: Any, ts: int, before_ts: int) -> None:
+def sums_of(account: Any) -> Sums:
+    """Where they stand."""
+    return Sums(account.equity_sum, account.sum1, account.sum2, account.sum3, account.sum4, account.below2)
+
+
+@hot
+def keep(account: Any, sums: Sums) -> None:
+    """Put them back."""
+    account.equity_sum, account.sum1, account.sum2 = sums.equity, sums.gain, sums.square
+    account.sum3, account.sum4, account.below2 = sums.cube, sums.fourth, sums.below
+
+
+@hot
+def mark(account: Any, sums: Sums, ts: int, before_ts: int) -> Sums:
     """A moment is over: what equity is now, and what that does to its statistics."""
     equity, before = account.cash + account.value, account.equity
-    account.equity_sum += float(equity)
+    total = sums.equity + float(equity)
     if equity == before:
-        return
+        return Sums(total, sums.gain, sums.square, sums.cube, sums.fourth, sums.below)
     account.equity = equity
+    if equity < account.trough or equity >= account.peak:
+        further(account, ts, before_ts)
     gain = float(equity) / float(before) - 1.0
     square = gain * gain
-    account.sum1 += gain
-    account.sum2 += square
-    account.sum3 += square * gain
-    account.sum4 += square * square
-    if gain < 0.0:
-        account.below2 += square
-    if equity < account.peak:
-        if account.under == 0:
-            account.under = 1
-            account.peak_ts = before_ts
-            account.trough = before
-        if equity < account.trough:
-            account.trough = equity
-            fall = 1.0 - float(equity) / float(account.peak)
-            if fall > account.drawdown:
-                account.drawdown = fall
-                account.under = 2
-    else:
-        account.peak = equity
+    loss = min(gain, 0.0)  # not a branch: which way it goes is what nobody can predict
+    return Sums(
+        total,
+        sums.gain + gain,
+        sums.square + square,
+        sums.cube + square * gain,
+        sums.fourth + square * square,
+        sums.below + loss * loss,
+    )
+
+
+@hot
+def further(account: Any, ts: int, before_ts: int) -> None:
+    """Equity is where it was not before: at or above its peak, or below the trough of its fall."""
+    equity = account.equity
+    if equity >= account.peak:
+        account.peak = account.trough = equity
         if account.under != 0:
             recover(account, ts)
+        return
+    account.trough = equity
+    if account.under == 0:
+        account.under = 1
+        account.peak_ts = before_ts
+    fall = 1.0 - float(equity) / float(account.peak)
+    if fall > account.drawdown:
+        account.drawdown = fall
+        account.under = 2
+    if equity <= 0:
+        account.ended = RUINED
 
 
 @hot
@@ -329,13 +379,14 @@ def recover(account: Any, ts: int) -> None:
 
 
 @hot
-def ruin(block: Block, b: int, why: int, moment: int) -> None:
+def ruin(block: Block, b: int, moment: int, ts: int) -> None:
     """The run of this set is over: every position is closed at the last close, every order taken back."""
     account = block.accounts[b]
-    account.ended = why
     account.ended_at = moment
     account.cash += account.value
-    account.value = account.held = 0
+    account.value = 0
+    if account.held != 0:
+        hold(account, -account.held, ts)
     while account.orders > 0:
         remove(block, b, account.orders - 1)
     for i in range(block.views.shape[1]):

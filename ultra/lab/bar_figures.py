@@ -25,6 +25,7 @@ def of_accounts(found: Any, ts: Any, rules: Rules, periods_per_year: float | Non
     count = np.where(ended & (found["equity"] > 0), len(ts), moments) - 1  # returns; what ended alive stands still
     lasted = np.where(found["under"] != 0, ts[-1] - found["peak_ts"], 0)
     equity_sum = found["equity_sum"] + (len(ts) - moments) * found["equity"].astype(np.float64)
+    held = found["held_ns"] + np.where(found["held"] != 0, ts[-1] - found["held_from"], 0)
     mean, spread, skew, kurtosis = moments_of(found, count)
     below = np.sqrt(quotient(found["below2"], count))
     grown = np.array([cagr(cash, int(final), span) for final in found["equity"].tolist()])
@@ -41,7 +42,7 @@ def of_accounts(found: Any, ts: Any, rules: Rules, periods_per_year: float | Non
         "turnover": defined(found["turnover"], equity_sum / len(ts)),
         "fees": found["fees"] / 1e9,
         "carry": found["carry"] / 1e9,
-        "time_in_market": found["held_ns"] / span if span else np.zeros(len(found)),
+        "time_in_market": held / span if span else np.zeros(len(found)),
         "rounds": found["rounds"].copy(),
         "round_hit_rate": quotient(found["won"], found["rounds"]),
         "fill_count": found["fills"].copy(),

@@ -152,7 +152,7 @@ def build(hooks: Hooks, key: str) -> tuple[Through, Through]:
         said = accounts.note(block, b, FILL if trades else CANCELLED, order, order.handle, i, ts)
         if trades:
             said.price = price
-            accounts.trade(block, b, rules, order, price, took, cost)
+            accounts.trade(block, b, rules, order, ts, price, took, cost)
             accounts.tell(block, b, order, ts, price, took, cost, moment)
         elif fate == rule.TRADES or order.flag & POST_ONLY != 0:
             said.kind = REJECTED
@@ -174,25 +174,15 @@ def build(hooks: Hooks, key: str) -> tuple[Through, Through]:
             accept(block, b, rules, i, bar.ts_event)
 
     @hot
-    def open_moment(block: Block, b: int, rules: Rules, before_ts: int, ts: int) -> None:
-        """What the time since the last moment cost."""
+    def close_moment(block: Block, b: int, sums: accounts.Sums, before_ts: int, ts: int, moment: int) -> accounts.Sums:
+        """Mark it; what it comes to may end the run of this set."""
         account = block.accounts[b]
-        if account.held != 0:
-            account.held_ns += ts - before_ts
-        if rules.cells[rule.BORROW_RATE] != 0 or rules.cells[rule.INTEREST_RATE] != 0:
-            accounts.accrue(block, b, rules, ts // SECOND - before_ts // SECOND)
-
-    @hot
-    def close_moment(block: Block, b: int, before_ts: int, ts: int, moment: int) -> bool:
-        """Mark it. False when the run of this set is over."""
-        account = block.accounts[b]
-        accounts.mark(account, ts, before_ts)
+        found = accounts.mark(account, sums, ts, before_ts)
         if moment < len(block.course):
             block.course[moment] = account.equity
-        if account.equity > 0 and abs(account.cash) < rule.MONEY_MAX and abs(account.fees) < rule.MONEY_MAX:
-            return True
-        accounts.ruin(block, b, accounts.RUINED if account.equity <= 0 else accounts.TOO_MUCH, moment)
-        return False
+        if account.ended != 0:
+            accounts.ruin(block, b, moment, ts)
+        return found
 
     @hot
     def pass_bar(block: Block, b: int, rules: Rules, bar: Any, moment: int) -> None:
@@ -209,40 +199,54 @@ def build(hooks: Hooks, key: str) -> tuple[Through, Through]:
     def through_one(block: Block, rules: Rules, bars: Any, cuts: Any) -> None:
         for piece in range(len(cuts) - 1):
             for b in range(len(block.accounts)):
-                if block.accounts[b].ended != 0:
-                    continue
-                before_ts = bars[max(cuts[piece] - 1, 0)].ts_event
-                for k in range(cuts[piece], cuts[piece + 1]):
-                    bar = bars[k]
-                    ts = bar.ts_event
-                    open_moment(block, b, rules, before_ts, ts)
-                    pass_bar(block, b, rules, bar, k)
-                    decide(block, b, rules, bar)
-                    if not close_moment(block, b, before_ts, ts, k):
-                        break
-                    before_ts = ts
+                one(block, b, rules, bars, cuts[piece], cuts[piece + 1])
+
+    @hot
+    def one(block: Block, b: int, rules: Rules, bars: Any, first: int, last: int) -> None:
+        account, before_ts, carries = block.accounts[b], bars[max(first - 1, 0)].ts_event, rule.carries(rules)
+        sums = accounts.sums_of(account)
+        for k in range(first, last):
+            if account.ended != 0:
+                break
+            bar = bars[k]
+            ts = bar.ts_event
+            if carries:
+                accounts.accrue(block, b, rules, ts // SECOND - before_ts // SECOND)
+            pass_bar(block, b, rules, bar, k)
+            decide(block, b, rules, bar)
+            sums = close_moment(block, b, sums, before_ts, ts, k)
+            before_ts = ts
+        accounts.keep(account, sums)
 
     @entry(key=key)
     def through_many(block: Block, rules: Rules, bars: Any, cuts: Any) -> None:
         moments = np.int64(0)
         for piece in range(len(cuts) - 1):
-            stop, passed = cuts[piece + 1], np.int64(0)
+            passed = np.int64(0)
             for b in range(len(block.accounts)):
-                k, moment = cuts[piece], moments
-                before_ts = bars[max(k - 1, 0)].ts_event
-                while k < stop:
-                    ts, end = bars[k].ts_event, k + 1
-                    while end < stop and bars[end].ts_event == ts:
-                        end += 1
-                    if block.accounts[b].ended == 0:
-                        open_moment(block, b, rules, before_ts, ts)
-                        for j in range(k, end):
-                            pass_bar(block, b, rules, bars[j], moment)
-                        for j in range(k, end):
-                            decide(block, b, rules, bars[j])
-                        close_moment(block, b, before_ts, ts, moment)
-                    k, before_ts, moment = end, ts, moment + 1
-                passed = moment - moments
+                passed = many(block, b, rules, bars, cuts[piece], cuts[piece + 1], moments)
             moments += passed
+
+    @hot
+    def many(block: Block, b: int, rules: Rules, bars: Any, first: int, last: int, moments: int) -> int:
+        """Returns how many moments these bars were; `moments` were before."""
+        account, before_ts, carries = block.accounts[b], bars[max(first - 1, 0)].ts_event, rule.carries(rules)
+        sums = accounts.sums_of(account)
+        k, moment = first, moments
+        while k < last:
+            ts, end = bars[k].ts_event, k + 1
+            while end < last and bars[end].ts_event == ts:
+                end += 1
+            if account.ended == 0:
+                if carries:
+                    accounts.accrue(block, b, rules, ts // SECOND - before_ts // SECOND)
+                for j in range(k, end):
+                    pass_bar(block, b, rules, bars[j], moment)
+                for j in range(k, end):
+                    decide(block, b, rules, bars[j])
+                sums = close_moment(block, b, sums, before_ts, ts, moment)
+            k, before_ts, moment = end, ts, moment + 1
+        accounts.keep(account, sums)
+        return moment - moments
 
     return through_one, through_many

@@ -75,6 +75,12 @@ def over_time(amount: int, seconds: int) -> int:
 
 
 @hot
+def carries(rules: Rules) -> bool:
+    """Whether time costs anything."""
+    return rules.cells[BORROW_RATE] != 0 or rules.cells[INTEREST_RATE] != 0
+
+
+@hot
 def fee(rules: Rules, notional: int, qty: int, took: bool) -> int:
     """Of a fill, in 1e-9 of the currency; a rebate is negative."""
     rate = rules.cells[TAKER_RATE] if took else rules.cells[MAKER_RATE]
