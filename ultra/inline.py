@@ -62,6 +62,12 @@ class Run(NamedTuple):
     cells: Cells
 
 
+@hot
+def nothing_due(run: Run) -> bool:
+    """A venue that does nothing but what a request makes it do."""
+    return False
+
+
 class Parts(NamedTuple):
     """What differs between arrangements of the same loop, as hot functions."""
 
@@ -69,6 +75,7 @@ class Parts(NamedTuple):
     advance: Callable[..., None]  # (run, now): let requests whose time has come take effect
     observe: Callable[..., None]  # (run, record): a market record happened to our resting orders
     settled: Callable[..., bool]  # (run): both of these have their answers in the replies ring
+    due: Callable[..., bool] = nothing_due  # (run): `advance` has something to do before the next market record
 
 
 def create(
@@ -107,7 +114,7 @@ INLINE = Parts(itch.decode_some, advance_here, observe_here, settled_here)
 def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[..., int]:
     """Bind a strategy into the loop. `key` is its fingerprint, under which the machine code is kept."""
     step = engines.build(hooks)
-    decode, advance, observe, settled = parts
+    decode, advance, observe, settled, due = parts
 
     @entry(key=key)
     def pump(run: Run, decoder: Any, buffer: Any, start: int, stop: int) -> int:
@@ -121,6 +128,8 @@ def build(hooks: engines.Hooks, key: str, parts: Parts = INLINE) -> Callable[...
                     processed(run)  # before `decode` gives back in another process what these were copied from
                     at = decode(decoder, buffer, at, stop, run.feed)
                 source = next_source(run)
+                if (source == FEED or source == -1 - NEED_BYTES) and due(run):
+                    source = np.int64(VENUE)
             if source < NOWHERE:
                 if turns >= cells[PATIENCE] or waited >= WAITS_MAX or not waits(cells, source):
                     break

@@ -117,10 +117,12 @@ def waiting(config: Config) -> tuple[int, int]:
     return (100_000, 100_000) if config.host.wait == "spin" else (300, 200)
 
 
-def compile_loop(machine: Machine) -> None:
-    """Compile the loop, or load what was compiled. StrategyError when the strategy is not code for the hot path."""
+def compile_loop(machine: Machine, nothing: Any = None) -> None:
+    """Compile the loop, or load what was compiled. StrategyError when the strategy is not code for the hot path.
+
+    `nothing` is an empty piece of what it will be given; bytes, if not said."""
     try:
-        machine.pump(machine.run, machine.intake, np.zeros(8, np.uint8), 0, 0)
+        machine.pump(machine.run, machine.intake, np.zeros(8, np.uint8) if nothing is None else nothing, 0, 0)
     except KeyError as error:
         raise strategy.StrategyError(
             f"{machine.loaded.spec} names the field {error}, which neither it nor `event` nor `market` has"

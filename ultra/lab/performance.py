@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from . import need
 from .fills import Priced, empty, held, scale_of, traded_e9, trips_of
 
 DAY_NS: Final = 86_400_000_000_000
@@ -86,7 +87,7 @@ class Performance:
 
     def frame(self) -> Any:
         """The course as a pandas DataFrame: index time (UTC), columns equity and drawdown."""
-        pandas = extra("pandas")
+        pandas = need("pandas")
         return pandas.DataFrame(
             {"equity": self.equity_e9 / 1e9, "drawdown": drawdowns(self.equity_e9, _e9(self.initial_cash))},
             index=pandas.to_datetime(self.ts, unit="ns", utc=True),
@@ -94,7 +95,7 @@ class Performance:
 
     def trades_frame(self) -> Any:
         """The round trips as a pandas DataFrame: prices and money in the currency, time in UTC."""
-        pandas = extra("pandas")
+        pandas = need("pandas")
         trips, ticks = self.trades(), [found.tick_e9 / 1e9 for found in self.instruments]
         tick = np.array(ticks or [0.0])[trips["instrument"]]
         return pandas.DataFrame(
@@ -267,14 +268,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return f"{value:f}"
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def extra(name: str) -> Any:
-    """A package of the `lab` extra. PerformanceError says how to get it."""
-    try:
-        return __import__(name)
-    except ImportError as error:
-        raise PerformanceError(f"{name} is not installed: pip install 'ultra-engine[lab]'") from error
 
 
 def _e9(value: Decimal) -> int:

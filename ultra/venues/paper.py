@@ -102,12 +102,19 @@ def advance(paper: Paper, book: books.Book, requests: rings.Ring, now: int) -> N
             or rings.room(paper.replies, REPLIES_PER_REQUEST) < REPLIES_PER_REQUEST
         ):
             break
-        paper.cells[REQUESTS] += 1
-        if request.kind == NEW:
-            _enter(paper, book, request, request.ts_event + paper.cells[LATENCY_NS])
-        else:
-            _take_back(paper, request, request.ts_event + paper.cells[LATENCY_NS])
+        act(paper, book, request, request.ts_event + paper.cells[LATENCY_NS])
         rings.release(requests, 1)
+
+
+@hot
+def act(paper: Paper, book: books.Book, request: Any, ts: int) -> int:
+    """Let one request take effect at `ts`; the replies have room for REPLIES_PER_REQUEST. Returns the row of an order
+    that rests now, or NONE."""
+    paper.cells[REQUESTS] += 1
+    if request.kind == NEW:
+        return _enter(paper, book, request, ts)
+    _take_back(paper, request, ts)
+    return NONE
 
 
 @hot
@@ -131,17 +138,17 @@ def _answer(paper: Paper, kind: int, request: Any, ts: int, price: int, qty: int
 
 
 @hot
-def _enter(paper: Paper, book: books.Book, request: Any, ts: int) -> None:
+def _enter(paper: Paper, book: books.Book, request: Any, ts: int) -> int:
     s = 2 * np.int64(request.instrument) + np.int64(request.side)
     other = book.ladder.sides[s ^ 1].price
     bid = request.side == BID
     crosses = other != NONE and (request.price >= other if bid else request.price <= other)
     if crosses and request.flag & POST_ONLY != 0:
         _answer(paper, REJECTED, request, ts, request.price, request.qty, WOULD_TRADE)
-        return
+        return NONE
     if pools.live(paper.pool) == len(paper.rows):
         _answer(paper, REJECTED, request, ts, request.price, request.qty, VENUE_FULL)
-        return
+        return NONE
     _answer(paper, ACCEPTED, request, ts, request.price, request.qty, NONE)
     left = request.qty
     if crosses:
@@ -149,7 +156,8 @@ def _enter(paper: Paper, book: books.Book, request: Any, ts: int) -> None:
     if left > 0 and request.flag & IMMEDIATE != 0:
         _answer(paper, CANCELLED, request, ts, request.price, left, NONE)
     elif left > 0:
-        _rest(paper, book, request, s, left)
+        return _rest(paper, book, request, s, left)
+    return NONE
 
 
 @hot
@@ -193,7 +201,7 @@ def _taken_row(paper: Paper, s: int, price: int, shown: int) -> Any:
 
 
 @hot
-def _rest(paper: Paper, book: books.Book, request: Any, s: int, left: int) -> None:
+def _rest(paper: Paper, book: books.Book, request: Any, s: int, left: int) -> int:
     at = pools.take(paper.pool)
     row = paper.rows[at]
     row.handle = request.order_id
@@ -207,6 +215,7 @@ def _rest(paper: Paper, book: books.Book, request: Any, s: int, left: int) -> No
         row.ahead = book.ladder.levels[level].qty
         row.newest_id = book.orders[book.ladder.levels[level].tail].order_id
     _link(paper, np.int64(request.instrument), at)
+    return at
 
 
 @hot

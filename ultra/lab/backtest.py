@@ -1,0 +1,205 @@
+"""`backtest(strategy, data)`: the strategy as it stands, on recorded data, through the engine's own step.
+
+    result = backtest("maker.py:Maker", "day.itch50.gz", cash=100_000, fees=Fees(taker_bps="0.3"))
+    result.performance.sharpe, result.fills, result.decision_hash
+
+Records, venue, latency and costs are one deterministic machine: the same call gives the same fills, and an ITCH file
+gives the decisions of `ultra run` on it (equal `decision_hash`). What is measured: the account's equity on an even grid
+of time, positions at the middle of the touch; fills with what filled them; the middle 1 ms to 1 minute after each.
+Known bad case: the recorded market does not react (venue="paper"); venue="matching" lets it, by its own stated rules.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from .. import strategy as strategies
+from ..cold import assembly
+from ..cold import summary as summaries
+from ..config import Config
+from ..config import Strategy as Given
+from ..hot import engine as engines
+from ..inline import MARKET_RECORDS
+from ..rules import Table
+from ..venues import account as accounts
+from ..venues import estimate, itch
+from ..wire import int_to_symbol
+from . import terms as costs
+from .course import BacktestError, Course, Setting
+from .fills import FILLS, Priced, scale_of
+from .performance import Performance, measure
+from .source import ItchFile, Source, source_of
+
+__all__ = ["BacktestError", "Result", "Terms", "backtest"]
+
+VENUES: Final = ("paper",)
+SECOND_NS: Final = 1_000_000_000
+SMALLEST: Final = 1 << 10  # order_live_max of a configuration made here
+
+
+class Seen(NamedTuple):
+    """An instrument as a feed introduced it."""
+
+    symbol: str
+    tick_e9: int
+    lot_e9: int
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Everything that a backtest is made under, beside strategy and data."""
+
+    cash: costs.Number = 1_000_000
+    fees: costs.Fees = costs.NO_FEES
+    latency: costs.Latency | None = None  # None: that of the configuration (venue.latency_ns)
+    slippage: costs.Slippage = costs.NO_SLIPPAGE
+    interest: costs.Interest = costs.NO_INTEREST
+    queue: str = "risk-averse"  # or "power", "log": where we stand in a queue of a feed of levels
+    exponent: int = 2  # of "power"
+    venue: str = "paper"
+    sample_ns: int = SECOND_NS  # between two points of equity, at first; doubled when there are 16,384
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a backtest leaves behind."""
+
+    strategy: str
+    source: str
+    parameters: dict[str, Any]
+    terms: Terms
+    performance: Performance
+    fills: Any = field(repr=False)  # ultra.lab.fills.FILLS
+    explained: Any = field(repr=False)  # ultra.trial.FILLED, a row a fill: why, by what, how long it waited
+    marks: Any = field(repr=False)  # ultra.venues.markout.MARKOUT
+    equity: Any = field(repr=False)  # ultra.venues.account.POINT
+    instruments: tuple[Priced, ...] = field(repr=False)
+    decision_hash: str
+    state_hash: str
+    records: int
+    orders: int
+    cancels: int
+    rejects: dict[str, int]
+    interest_e9: int
+    margin_calls: int  # points of equity at which it did not cover the margin
+    margin_called_ts: int  # the first, -1 when there was none
+    loop_s: float = field(compare=False)
+
+
+def backtest(
+    strategy: str | type | strategies.Loaded,
+    data: Any,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    terms: Terms | None = None,
+    config: Config | None = None,
+    progress: Callable[[dict[str, int]], None] | None = None,
+    **given: Any,
+) -> Result:
+    """Run a strategy over data, and measure it. BacktestError, TermsError, StrategyError.
+
+    `data` is a path of ITCH 5.0, a `Tape`, or anything that `ultra.lab.data.load` takes. `given` are fields of Terms
+    (cash=, fees=, latency=, ...) in place of those of `terms`. With a `config` its limits hold; without one an ITCH
+    file has the default limits, as in `ultra run`, and any other data none but sanity."""
+    wanted = replace(terms or Terms(), **given)
+    if wanted.venue not in VENUES or wanted.queue not in estimate.MODELS:
+        raise BacktestError(
+            f"venue {wanted.venue!r}, queue {wanted.queue!r}: there are {VENUES} and {tuple(estimate.MODELS)}"
+        )
+    loaded = strategy if isinstance(strategy, strategies.Loaded) else strategies.load(strategy)
+    found = source_of(data)
+    settings = _configured(config, found, parameters or {})
+    course = Course(settings, loaded, _setting(wanted, settings, found, config is None), progress)
+    course.begin()
+    found.play(settings, course)
+    return _result(course, wanted, found)
+
+
+def _configured(config: Config | None, source: Source, parameters: Mapping[str, Any]) -> Config:
+    """The configuration, with the parameters and, of a tape, room for its instruments."""
+    made = config or Config()
+    known = {**made.strategy.parameters, **parameters}
+    made = replace(made, strategy=Given(Table(known)))
+    if not isinstance(source, ItchFile):
+        made = replace(made, engine=replace(made.engine, instrument_max=max(1, len(source.instruments))))
+    return made
+
+
+def _setting(wanted: Terms, config: Config, source: Source, unlimited: bool) -> Setting:
+    latency = wanted.latency or costs.Latency(order_ns=config.venue.latency_ns)
+    if isinstance(source, ItchFile):
+        instruments: Sequence[Priced] = [Seen("", itch.TICK_E9, itch.LOT_E9)]
+        scale = np.repeat(scale_of(instruments), config.engine.instrument_max, axis=0)
+    else:
+        scale = scale_of(source.instruments)
+    initial = costs.money_e9(wanted.cash)
+    if initial <= 0:
+        raise BacktestError(f"cash = {wanted.cash}: returns need more than 0 to begin with")
+    if wanted.sample_ns <= 0 or wanted.sample_ns % accounts.MS_NS:
+        raise BacktestError(f"sample_ns = {wanted.sample_ns}: wanted whole milliseconds, more than 0")
+    return Setting(
+        scale,
+        costs.terms(wanted.fees, wanted.slippage, wanted.interest),
+        initial,
+        latency.delay(),
+        wanted.sample_ns,
+        wanted.queue,
+        wanted.exponent,
+        unlimited and not isinstance(source, ItchFile),
+    )
+
+
+def _result(course: Course, wanted: Terms, source: Source) -> Result:
+    state_hash = course.finish()
+    engine, cells = course.engine, course.account.cells
+    instruments = tuple(source.instruments or _introduced(engine))
+    explained = np.concatenate(course.fills) if course.fills else np.zeros(0, course.venue.filled.slots.dtype)
+    explained = explained.view(np.recarray)
+    fills = np.zeros(len(explained), FILLS).view(np.recarray)
+    for name in FILLS.names:
+        fills[name] = explained[name]
+    points = accounts.course(course.account)
+    return Result(
+        strategy=course.loaded.spec,
+        source=source.name,
+        parameters=dict(course.config.strategy.parameters),
+        terms=wanted,
+        performance=measure(
+            points["ts"],
+            points["equity_e9"],
+            fills,
+            instruments=instruments,
+            initial_cash_e9=course.setting.initial_e9,
+            exposure=points["gross_e9"],
+        ),
+        fills=fills,
+        explained=explained,
+        marks=np.concatenate(course.marks).view(np.recarray),
+        equity=points,
+        instruments=instruments,
+        decision_hash=assembly.decision_hash(engine),
+        state_hash=state_hash,
+        records=int(course.run.cells[MARKET_RECORDS]),
+        orders=int(engine.cells[engines.ORDERS_SENT]),
+        cancels=int(engine.cells[engines.CANCELS_SENT]),
+        rejects=summaries.reasons(engine),
+        interest_e9=int(cells[accounts.INTEREST_E9]),
+        margin_calls=int(cells[accounts.CALLS]),
+        margin_called_ts=int(cells[accounts.CALLED_TS]),
+        loop_s=course.loop_s,
+    )
+
+
+def _introduced(engine: engines.Engine) -> list[Priced]:
+    """The instruments that a feed has introduced, by index."""
+    views = engine.market[: int(engine.cells[engines.INSTRUMENTS])]
+    return [
+        Seen(
+            int_to_symbol(view.symbol) if view.symbol else "",
+            int(view.tick_e9) or itch.TICK_E9,
+            int(view.lot_e9) or itch.LOT_E9,
+        )
+        for view in views
+    ]
