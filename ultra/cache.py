@@ -35,6 +35,7 @@ SOURCES = (
     "hot/indicators/*.py",
     "venues/*.py",
     "lab/bar_*.py",
+    "lab/synthetic.py",
 )
 
 # Called with (function name, seconds) around each compilation; seconds is None when it starts.

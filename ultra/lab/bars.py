@@ -23,9 +23,10 @@ from .. import strategy as strategies
 from ..hot import JIT
 from . import bar_account as accounts
 from . import bar_figures, bar_loop, bar_rules, bar_tape
+from . import need as extra
 from .bar_tape import BarError, Bars, Recorded
 from .fills import E9, FILLS, Priced
-from .performance import Performance, extra, measure
+from .performance import Performance, measure
 
 __all__ = ["BarError", "Grid", "Terms", "run_bars"]
 

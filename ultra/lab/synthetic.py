@@ -27,6 +27,7 @@ DAY_S: Final = 86_400
 START_NS: Final = 1_577_836_800_000_000_000  # 2020-01-01
 PIECES: Final = 12  # uniform draws in one normal one
 SHARE: Final = 1 << 16
+SALT: Final = 0x5851F42D4C957F2D
 LN_2: Final = 0.6931471805599453
 
 
@@ -36,7 +37,7 @@ def normal(seed: int, number: int) -> float:
     total, word = np.int64(0), np.int64(0)
     for piece in range(PIECES):
         if piece % 3 == 0:
-            word = mix(mix(seed, number), np.int64(piece + 1))
+            word = mix(mix(mix(mix(mix(seed, SALT), number), piece + 1), SALT), SALT)  # fewer leave a pattern
         total += word & (SHARE - 1)
         word = word >> 16
     return (total - PIECES * (SHARE - 1) * 0.5) / SHARE
