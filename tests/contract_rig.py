@@ -18,7 +18,7 @@ LIMITS = (1000, 1 << 50, 5_000, 10_000, 50, 0, 1 << 40)
 class Rig:
     """An engine of a few instruments that trade, with generous limits."""
 
-    def __init__(self, spec: type | str, instruments: int = 3, **parameters: Any) -> None:
+    def __init__(self, spec: type | str, instruments: int = 3, bar_ns: int = 0, **parameters: Any) -> None:
         loaded = strategy.load(spec)
         self.engine = engines.create(
             instruments,
@@ -27,6 +27,7 @@ class Rig:
             output_records=64,
             state=strategy.states(loaded, instruments),
             params=strategy.parameters(loaded, parameters),
+            bar_ns=bar_ns,
         )
         step = engines.build(loaded.hooks)
 

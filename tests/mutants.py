@@ -17,6 +17,7 @@ class Mutant(NamedTuple):
 LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
 RULE_SIX = "test_levels.py::test_our_order_in_a_book_of_levels_moves_as_rule_six_says"
 BARS = "test_bar.py::test_a_bar_is_read_as_it_was_written"
+CONTRACT = "test_contract.py::test_"
 SIGNALLED = "test_contract.py::test_a_signal_is_of_one_instrument_or_of_all_and_is_answered"
 BOOK = "test_book.py::test_a_book_behaves_as_a_dict_of_orders"
 LADDER = "test_ladder.py::test_a_ladder_behaves_as_sorted_lists"
@@ -147,6 +148,41 @@ MUTANTS = (
         "first, last = np.int64(0), cells[INSTRUMENTS]\n        elif instrument < 0",
         "pass\n        elif instrument < 0",
         SIGNALLED,
+    ),
+    # What a strategy means: half of a replacement, an operator's order taken back, a target ordered twice, a price beyond
+    # the collar; a bar that ends late, or forgets its low.
+    Mutant(
+        "engine_requests",
+        "if rings.room(engine.output, 2) < 2",
+        "if rings.room(engine.output, 2) < 1",
+        CONTRACT + "half_a_replacement_never_leaves",
+    ),
+    Mutant(
+        "engine_requests",
+        " and row.owner == own.STRATEGY",
+        "",
+        CONTRACT + "all_orders_of_one_instrument_or_of_every_one_are_taken_back",
+    ),
+    Mutant(
+        "outbox", " - pending(orders, instrument)", "", CONTRACT + "a_target_is_what_is_missing_to_it_and_is_sent_once"
+    ),
+    Mutant(
+        "risk",
+        "(twice + away) // 2 //",
+        "(twice + away + 2) // 2 //",
+        CONTRACT + "an_order_at_market_is_sent_with_the_worst_price_of_the_collar",
+    ),
+    Mutant(
+        "engine",
+        "return cells[NOW] >= cells[BAR_AT]",
+        "return cells[NOW] > cells[BAR_AT]",
+        CONTRACT + "a_bar_may_end_by_a_timer_and_is_stamped_at_its_border",
+    ),
+    Mutant(
+        "bar",
+        "row.low = min(row.low, price)",
+        "row.low = price",
+        CONTRACT + "bars_are_made_of_trades_and_end_with_the_first_input_at_or_after_the_border",
     ),
     # A step is refined, but one side keeps its own.
     Mutant("restep", "for side in (low, low + 1):", "for side in (low,):", BOOK),

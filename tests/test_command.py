@@ -80,7 +80,7 @@ def test_marks_pass_by(kind: int) -> None:
     assert desk.unknown == 0 and desk.gates == [0, 0, 0]
 
 
-@pytest.mark.parametrize("kind", [41, 127])
+@pytest.mark.parametrize("kind", [42, 127])
 def test_what_nobody_knows_is_counted(kind: int) -> None:
     desk = Desk()
     desk.tell(kind)

@@ -128,6 +128,7 @@ def test_units_stand_at_the_end_of_every_number() -> None:
         "_priority",
         "_node",
         "core",
+        "seed",
     )
     assert [key for key in INTEGERS if not key.endswith(units)] == []
 

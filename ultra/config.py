@@ -64,6 +64,10 @@ class Engine:
         default=0,
         metadata=rules.whole(1000, 86_400 * 10**9, "event time between two timers", also=(0, "no timer")),
     )
+    bar_ns: int = field(
+        default=0,
+        metadata=rules.whole(1000, 86_400 * 10**9, "length of the bars made from trades for on_bar", also=(0, "none")),
+    )
     checkpoint_records: int = field(
         default=1_000_000,
         metadata=rules.whole(1000, 10**12, "records between two state hashes in the journal"),
@@ -226,6 +230,7 @@ class Strategy:
             "NAME -> integer, float or bool", "the strategy's own, checked by it", rules.check_parameters
         ),
     )
+    seed: int = field(default=0, metadata=rules.whole(0, (1 << 63) - 1, "what its random draws begin with"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Loaded(NamedTuple):
 
 
 @hot
-def _ignore(state: Any, params: Any, event: Any, market: Any, orders: Any, desk: Any) -> None:
+def ignore(state: Any, params: Any, event: Any, market: Any, orders: Any, desk: Any) -> None:
     """The hook a strategy does not have."""
 
 
@@ -106,11 +106,11 @@ def load(spec: str | type) -> Loaded:
     depth = cls.depth
     if not 1 <= depth <= DEPTH_MAX:
         raise StrategyError(f"{name}.depth = {depth}: must be 1 to {DEPTH_MAX}")
-    wanted = [function for function in functions.values() if function is not _ignore]
-    compiled = {hook: value if value is _ignore else _taking_desk(value) for hook, value in functions.items()}
+    wanted = [function for function in functions.values() if function is not ignore]
+    compiled = {hook: value if value is ignore else _taking_desk(value) for hook, value in functions.items()}
     digest = hashlib.sha256(cache.fingerprint(*wanted).encode())
     digest.update(repr((depth, sorted(functions), _dtype(fields, "state"), _dtype(fields, "parameter"))).encode())
-    digest.update(repr([hook for hook in HOOKS if functions[hook] is not _ignore]).encode())
+    digest.update(repr([hook for hook in HOOKS if functions[hook] is not ignore]).encode())
     # A parameter's value is a record of the journal; what a state begins with is only here.
     digest.update(repr([(key, field.default) for key, field in fields.items() if field.kind == "state"]).encode())
     return Loaded(
@@ -160,7 +160,7 @@ def _from_file(path: Path) -> Any:
 
 def _function(cls: type, hook: str, value: Any) -> Callable[..., None]:
     if value is None:
-        return _ignore
+        return ignore
     function = value.__func__ if isinstance(value, staticmethod) else value
     names = list(inspect.signature(function).parameters)
     if len(names) not in (5, 6) or "self" in names:

@@ -50,6 +50,8 @@ SOURCE: Final = 38  # price = offset in the source file, aux and order_id = firs
 FEED_STATE: Final = 39  # aux = one of the feed's states below; price = message it waits for, qty = how many are missing
 SESSION_STATE: Final = 40  # aux = one of the session's states below; price = the venue's message we have come to
 
+SEED: Final = 41  # aux: what the strategy's draws begin with (`ultra.random`)
+
 # What an operator asks while it runs: what was said about it in TEXTs, then one command, then the ACK it got. Of LIMIT,
 # PARAMETER and HALT, flag = ASKED says that an operator asked.
 TEXT: Final = 48  # side = which text, instrument = its piece from 0, flag = bytes of it in order_id, price, qty, aux
@@ -261,7 +263,8 @@ KIND_NAMES: Final = {
     CANCELLED: "cancelled",
     REJECTED: "rejected", TIMER: "timer", LIMIT: "limit", PARAMETER: "parameter", HALT: "halt",
     CHECKPOINT: "checkpoint", END: "end", SOURCE: "source",
-    FEED_STATE: "feed_state", SESSION_STATE: "session_state", TEXT: "text", SUBMIT: "submit", TAKE_BACK: "cancel order",
+    FEED_STATE: "feed_state", SESSION_STATE: "session_state", SEED: "seed", TEXT: "text",
+    SUBMIT: "submit", TAKE_BACK: "cancel order",
     ALTER: "replace order", TAKE_ALL_BACK: "mass cancel", STRATEGY: "strategy", KILL: "kill", ACK: "ack",
     SIGNAL: "signal",
 }  # fmt: skip

@@ -25,7 +25,7 @@ from ..hot import ring as rings
 from ..hot import risk as risks
 from ..hot.atomics import Cells
 from ..venues import itch, paper
-from ..wire import LIMIT, NONE, PARAMETER, RECORD, symbol_to_int
+from ..wire import LIMIT, NONE, PARAMETER, RECORD, SEED, symbol_to_int
 
 COMMAND_RECORDS: Final = 4096
 
@@ -64,6 +64,7 @@ def assemble(
         output_records=sizes.output_ring_records,
         state=strategy.states(loaded, instruments),
         params=strategy.parameters(loaded, dict(config.strategy.parameters)),
+        bar_ns=sizes.bar_ns,
     )
     run = inline.create(
         engine,
@@ -201,6 +202,8 @@ def introduce(machine: Machine) -> None:
                 command(run, kind=LIMIT, instrument=index, order_id=which, aux=value)
     for index, word in enumerate(run.engine.params_words.tolist()):
         command(run, kind=PARAMETER, order_id=index, aux=word)
+    if config.strategy.seed:
+        command(run, kind=SEED, aux=config.strategy.seed)
 
 
 def limits(config: Config, symbol: str) -> list[int]:
@@ -253,6 +256,8 @@ def state_parts(engine: engines.Engine) -> dict[str, Any]:
         "params": engine.params,
         "cells": engine.cells,
     }
+    if engine.cells[engines.BAR_NS]:
+        parts["bars"] = engine.bars[:known]
     for name, pool in (("book", book.pool), ("pages", ladder.pages), ("handles", engine.orders.pool)):
         parts[f"{name} free"] = pool.free[: int(pool.cells[pools.FREE])]
         parts[f"{name} generation"] = pool.generation[: int(pool.cells[pools.FRESH])]

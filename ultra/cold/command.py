@@ -35,6 +35,7 @@ from ..wire import (
     NONE,
     PARAMETER,
     POST_ONLY,
+    SIGNAL,
     STRATEGY,
     SUBMIT,
     TAKE_ALL_BACK,
@@ -60,6 +61,7 @@ SHAPES: Final[dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]]] = {
     "set_limit": (LIMIT, ("limit", "value"), ("instrument",)),
     "set_parameter": (PARAMETER, ("parameter", "value"), ()),
     "strategy": (STRATEGY, ("on",), ("instrument",)),
+    "signal": (SIGNAL, ("code",), ("argument", "instrument")),
     "halt": (HALT, (), ("instrument",)),
     "resume": (HALT, (), ("instrument",)),
     "kill": (KILL, (), ()),
@@ -75,6 +77,8 @@ TYPES: Final[dict[str, tuple[tuple[type, ...], str]]] = {
     "parameter": ((str,), "the name of a parameter of the strategy"),
     "value": ((str, int, Decimal, bool), "a number, or true or false"),
     "on": ((bool,), "true or false"),
+    "code": ((int,), "a whole number that the strategy's on_command knows"),
+    "argument": ((int,), "a whole number"),
     "immediate": ((bool,), "true or false"),
     "post_only": ((bool,), "true or false"),
 }
@@ -163,6 +167,10 @@ def record_of(command: Command, machine: Machine, instrument: int = NONE) -> dic
         found["order_id"], found["aux"] = _parameter(str(given["parameter"]), given["value"], machine)
     elif kind in (TAKE_BACK, ALTER):
         found["order_id"] = _int64("order", int(given["order"]))
+    elif kind == SIGNAL:
+        if machine.loaded.hooks.on_command is strategy.ignore:
+            raise CommandError(f"signal: {machine.loaded.spec} has no on_command")
+        found["order_id"], found["aux"] = _word("code", given["code"]), _word("argument", given.get("argument", 0))
     if kind in (SUBMIT, ALTER):
         if kind == ALTER:
             found["instrument"] = instrument if instrument >= 0 else _instrument_of(found["order_id"], machine)
@@ -180,6 +188,13 @@ def _int64(name: str, value: int) -> int:
     if not 0 < value <= INT64_MAX:
         raise CommandError(f"{name} = {value}: wanted 1 to {INT64_MAX}")
     return value
+
+
+def _word(name: str, value: object) -> int:
+    found = int(str(value))
+    if not -INT64_MAX <= found <= INT64_MAX:
+        raise CommandError(f"{name} = {value}: wanted a number of 64 bits")
+    return found
 
 
 def _instrument(symbol: str, machine: Machine) -> int:
@@ -291,7 +306,7 @@ class Said:
 
 def is_asked(kind: int, flag: int) -> bool:
     """Whether a record is a command of an operator, with texts before it and an ACK behind it."""
-    return SUBMIT <= kind <= KILL or (LIMIT <= kind <= HALT and flag == ASKED)
+    return SUBMIT <= kind <= KILL or kind == SIGNAL or (LIMIT <= kind <= HALT and flag == ASKED)
 
 
 def words_of(record: Any, symbols: list[int] | None = None) -> dict[str, Any]:
@@ -316,6 +331,8 @@ def words_of(record: Any, symbols: list[int] | None = None) -> dict[str, Any]:
         found |= {"index": int(record["order_id"]), "bits": int(record["aux"])}
     elif kind == STRATEGY:
         found["on"] = int(record["aux"]) != 0
+    elif kind == SIGNAL:
+        found |= {"code": int(record["order_id"]), "argument": int(record["aux"])}
     return found
 
 

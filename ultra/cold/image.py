@@ -148,6 +148,8 @@ def _arrays(machine: assembly.Machine) -> dict[str, tuple[Any, int]]:
         "sides": ladder.sides, "market": engine.market, "limits": risk.limits, "last": risk.last, "state": engine.state,
         "locates": decoder.locates, "symbols": decoder.symbols,
     }  # fmt: skip
+    if engine.cells[engines.BAR_NS]:
+        by_instrument["bars"] = engine.bars
     whole = {
         "inner cells": ladder.inner.cells, "ids cells": book.ids.cells, "directory cells": ladder.directory.cells,
         "ladder": ladder.cells, "outcomes": book.outcomes, "own counters": own.counters, "recent": risk.recent,

@@ -38,6 +38,7 @@ def add(commands: Any) -> None:
         ("set-limit", "A limit of one instrument or of all.", ("limit", "value", "instrument?")),
         ("set-parameter", "A parameter of the strategy.", ("parameter", "value")),
         ("strategy", "Let the strategy send orders, or not.", ("on", "instrument?")),
+        ("signal", "A word to the strategy's on_command.", ("code", "argument", "instrument?")),
     ):
         each = inside.add_parser(name, help=about, description=about)
         for word in words:
@@ -55,12 +56,12 @@ def _add_word(parser: argparse.ArgumentParser, word: str) -> None:
     elif word == "side":
         parser.add_argument("side", choices=["buy", "sell"])
     else:
-        parser.add_argument(
-            word, type=int if word in ("qty", "order") else str, metavar=word.upper(), help=_ABOUT.get(word)
-        )
+        parser.add_argument(word, type=int if word in WHOLE else str, metavar=word.upper(), help=_ABOUT.get(word))
 
 
-_ABOUT = {"price": "an amount, as 585.69", "order": "its number, as ultra query shows it", "qty": "lots"}
+WHOLE = ("qty", "order", "code", "argument")
+_ABOUT = {"price": "an amount, as 585.69", "order": "its number, as ultra query shows it", "qty": "lots",
+          "code": "which word, a number that the strategy knows", "argument": "a whole number"}  # fmt: skip
 
 
 def _value(text: str, *, money: bool) -> Any:
@@ -89,6 +90,9 @@ def _ctl(given: argparse.Namespace) -> int:
     }  # fmt: skip
     for name in ("instrument", "side", "qty", "price", "order", "limit", "parameter"):
         if getattr(given, name, ""):
+            words[name] = getattr(given, name)
+    for name in ("code", "argument"):
+        if hasattr(given, name):
             words[name] = getattr(given, name)
     for name in ("immediate", "post_only"):
         if getattr(given, name, False):

@@ -10,11 +10,16 @@ Known bad case: a bar whose range is 2^31 ticks or more can't be written down; `
 
 from typing import Any
 
+import numpy as np
+
 from ..wire import BAR, NONE
 from . import hot
 
 RANGE_MAX = (1 << 31) - 1
 _LOW = (1 << 32) - 1
+
+# A bar that has not ended. No trade yet: volume 0.
+OPEN = np.dtype([("opened", "i8"), ("high", "i8"), ("low", "i8"), ("close", "i8"), ("volume", "i8")], align=True)
 
 
 def fits(high: Any, low: Any, close: Any) -> Any:
@@ -37,6 +42,27 @@ def pack(record: Any, opened: int, high: int, low: int, close: int, volume: int)
     record.price = close
     record.qty = volume
     record.aux = ((high - close) << 32) | (close - low)
+
+
+@hot
+def trade(row: Any, price: int, qty: int) -> None:
+    """A trade into a bar that has not ended."""
+    if qty <= 0:
+        return
+    if row.volume == 0:
+        row.opened = row.high = row.low = price
+    row.high = max(row.high, price)
+    row.low = min(row.low, price)
+    row.close = price
+    row.volume += qty
+
+
+@hot
+def finish(row: Any, record: Any) -> None:
+    """Write a bar that has ended into a record, and empty the row. What does not fit is written as far as it does."""
+    high, low = min(row.high, row.close + RANGE_MAX), max(row.low, row.close - RANGE_MAX)
+    pack(record, row.opened, high, low, row.close, row.volume)
+    row.opened = row.high = row.low = row.close = row.volume = 0
 
 
 @hot

@@ -23,6 +23,7 @@ from ..wire import (
     NOT_PRINTABLE,
     REJECTED,
     REPLACE,
+    REPLACE_ORDER,
     REPLY_LAST,
     SIDED,
     SIGNAL,
@@ -30,6 +31,7 @@ from ..wire import (
     TIMER,
     TRADE,
 )  # fmt: skip
+from . import bar as bars
 from . import book as books
 from . import hot
 from . import market as markets
@@ -39,14 +41,17 @@ from . import pool as pools
 from . import risk as risks
 from .atomics import Cells
 from .engine_command import acknowledge, is_mark, on_command
-from .engine_requests import judge, leave, prepare, refill, refused, withdraw
+from .engine_requests import place, refill, take
 from .engine_state import (
     ACKS,
+    BAR_AT,
+    BAR_NS,
     CANCELS_SENT,
     CELLS,
     COMMANDS,
     DECISION_HASH,
     DECISIONS,
+    DICE,
     INSTRUMENTS,
     NOW,
     ORDERS_SENT,
@@ -60,8 +65,8 @@ from .engine_state import (
 )  # fmt: skip
 
 __all__ = [
-    "ACKS", "CANCELS_SENT", "CELLS", "COMMANDS", "DECISIONS", "DECISION_HASH", "INSTRUMENTS", "NOW", "ORDERS_SENT",
-    "OUTCOME", "REFUSED", "SEQUENCE", "UNKNOWN_RECORDS", "VENUE_REJECTS",
+    "ACKS", "BAR_AT", "BAR_NS", "CANCELS_SENT", "CELLS", "COMMANDS", "DECISIONS", "DECISION_HASH", "DICE",
+    "INSTRUMENTS", "NOW", "ORDERS_SENT", "OUTCOME", "REFUSED", "SEQUENCE", "UNKNOWN_RECORDS", "VENUE_REJECTS",
     "Desk", "Engine", "Hooks", "applied", "build", "create", "is_mark", "on_command",
 ]  # fmt: skip
 
@@ -96,33 +101,47 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
         cells, kind, instrument = engine.cells, record.kind, np.int64(record.instrument)
         cells[SEQUENCE] = record.sequence
         cells[NOW] = record.ts_event
-        first, last = instrument, instrument + 1  # whose strategies run
-        if kind == TIMER:
-            first, last = np.int64(0), cells[INSTRUMENTS]
-        elif kind > REPLY_LAST:
-            if kind != SIGNAL or instrument < NONE or instrument >= len(engine.market):
-                return on_command(engine, record)
-            if instrument == NONE:
+        ends = cells[BAR_NS] != 0 and kind <= TIMER and border_passed(cells)
+        while True:  # twice when bars end: first they, then the record that ended them
+            first, last = instrument, instrument + 1  # whose strategies run
+            if ends or kind == TIMER:
                 first, last = np.int64(0), cells[INSTRUMENTS]
-        elif instrument < 0 or instrument >= len(engine.market) or kind <= 0:
-            cells[UNKNOWN_RECORDS] += 1
-            return None
-        elif kind <= MARKET_LAST:
-            on_market(engine, record)
-        else:
-            on_reply(engine, record)
-        for index in range(first, last):
-            if kind >= TIMER:
-                state, view, orders = engine.state[index], engine.market[index], engine.outbox[0]
-                if kind == TIMER:
-                    on_timer(state, engine.params[0], record, view, orders, desk_of(engine))
-                else:
-                    on_signal(state, engine.params[0], record, view, orders, desk_of(engine))
-            if engine.outbox[0].count > 0:
-                flush(engine, index)
+            elif kind > REPLY_LAST:
+                if kind != SIGNAL or instrument < NONE or instrument >= len(engine.market):
+                    return on_command(engine, record)
+                if instrument == NONE:
+                    first, last = np.int64(0), cells[INSTRUMENTS]
+            elif instrument < 0 or instrument >= len(engine.market) or kind <= 0:
+                cells[UNKNOWN_RECORDS] += 1
+                return None
+            elif kind <= MARKET_LAST:
+                on_market(engine, record)
+            else:
+                on_reply(engine, record)
+            for index in range(first, last):
+                if ends or kind >= TIMER:
+                    for_itself(engine, record, index, ends)
+                if engine.outbox[0].count > 0:
+                    flush(engine, index)
+            if not ends:
+                break
+            ends = False
+            next_border(cells)
         if kind == SIGNAL:
             acknowledge(engine, record, risks.PASS, np.int64(NONE), np.int64(0))
         return None
+
+    @hot
+    def for_itself(engine: Engine, record: Any, index: int, ends: bool) -> None:
+        """What the strategy of each instrument is told that is not of its market: a bar has ended, a timer, a word."""
+        state, view, orders = engine.state[index], engine.market[index], engine.outbox[0]
+        if ends:
+            if bar_ended(engine, index):
+                on_bar(state, engine.params[0], engine.note[0], view, orders, desk_of(engine))
+        elif record.kind == TIMER:
+            on_timer(state, engine.params[0], record, view, orders, desk_of(engine))
+        else:
+            on_signal(state, engine.params[0], record, view, orders, desk_of(engine))
 
     @hot
     def on_market(engine: Engine, record: Any) -> None:
@@ -144,6 +163,8 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
         state, params, orders = engine.state[instrument], engine.params[0], engine.outbox[0]
         if (kind == EXECUTE or kind == TRADE) and outcome == books.OK:
             traded(view, record)
+            if engine.cells[BAR_NS] != 0 and record.flag & NOT_PRINTABLE == 0:
+                bars.trade(engine.bars[instrument], record.price, record.qty)
             on_trade(state, params, record, view, orders, desk_of(engine))
         if moved:
             on_book(state, params, record, view, orders, desk_of(engine))
@@ -181,19 +202,46 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
         orders.count = outboxes.REQUESTS_MAX  # what a strategy asks for while it is told of a refusal is dropped
         for row in range(count):
             request = orders.rows[row]
-            prepare(engine, instrument, request)
-            reason = withdraw(engine, request) if request.kind != NEW else judge(engine, request, own.STRATEGY)
-            if request.kind == NEW:
-                if reason == risks.PASS:
-                    leave(engine, request, own.STRATEGY)
-                else:
-                    refused(engine, request, reason)
-                    view, note = engine.market[instrument], engine.note[0]
-                    on_order(engine.state[instrument], engine.params[0], note, view, orders, desk_of(engine))
+            if request.kind == NEW or request.kind == REPLACE_ORDER:
+                if place(engine, request, instrument) != risks.PASS:
+                    index, note = np.int64(request.instrument), engine.note[0]
+                    view, state = engine.market[index], engine.state[index]
+                    on_order(state, engine.params[0], note, view, orders, desk_of(engine))
                 orders.handles[row] = pools.acquire(engine.orders.pool)
+            else:
+                take(engine, request, instrument)
         orders.count = 0
 
     return step
+
+
+@hot
+def border_passed(cells: Cells) -> bool:
+    """Whether this input is at or after the border that the bars end at. The first input only says where that is."""
+    if cells[BAR_AT] == 0:
+        next_border(cells)
+        return False
+    return cells[NOW] >= cells[BAR_AT]
+
+
+@hot
+def next_border(cells: Cells) -> None:
+    """Bars of all instruments end at the multiples of their length since the epoch."""
+    cells[BAR_AT] = (cells[NOW] // cells[BAR_NS] + 1) * cells[BAR_NS]
+
+
+@hot
+def bar_ended(engine: Engine, instrument: int) -> bool:
+    """Write the bar that has ended into the note and begin the next; False when nothing was traded in it."""
+    row, note = engine.bars[instrument], engine.note[0]
+    if row.volume == 0:
+        return False
+    bars.finish(row, note)
+    note.instrument = instrument
+    note.sequence = engine.cells[SEQUENCE]
+    note.ts_event = engine.cells[BAR_AT]
+    note.ts_recv = engine.cells[NOW]
+    return True
 
 
 @hot

@@ -22,6 +22,7 @@ from ..wire import (
     NEW,
     NONE,
     PARAMETER,
+    SEED,
     SESSION_STATE,
     SIGNAL,
     SOURCE,
@@ -36,7 +37,7 @@ from . import pool as pools
 from . import ring as rings
 from . import risk as risks
 from .engine_requests import judge, leave, prepare, refused, withdraw
-from .engine_state import ACKS, COMMANDS, NOW, UNKNOWN_RECORDS, Engine
+from .engine_state import ACKS, COMMANDS, DICE, NOW, UNKNOWN_RECORDS, Engine
 
 
 @hot
@@ -57,6 +58,8 @@ def on_command(engine: Engine, record: Any) -> None:
         engine.risk.gates[risks.FEED] = record.aux
     elif kind == SESSION_STATE:
         engine.risk.gates[risks.SESSION] = record.aux
+    elif kind == SEED:
+        engine.cells[DICE] = record.aux
     elif SUBMIT <= kind <= KILL:
         return ask(engine, record)
     elif not is_mark(kind) and kind != TEXT and kind != ACK:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..wire import NONE, REJECTED
-from . import hot
+from ..wire import AT_MARKET, CANCEL_ORDER, NEW, NONE, REJECTED, REPLACE_ORDER
+from . import hot, rare
 from . import orders as own
 from . import outbox as outboxes
 from . import pool as pools
@@ -77,6 +77,92 @@ def withdraw(engine: Engine, request: Any) -> int:
         return reason
     risks.count_message(engine.risk, engine.cells[NOW])
     engine.output.slots[slot] = request
+    rings.publish(engine.output, 1)
+    return risks.PASS
+
+
+@hot
+def place(engine: Engine, request: Any, instrument: int) -> int:
+    """A new order of the strategy's, or one in the place of another: PASS when it left, or the reason why not.
+
+    `instrument`: of the event, for a request that names none. In place of another: a cancel leaves before it, and when
+    either can't be sent, neither is."""
+    index, instead, reason = np.int64(request.instrument), np.int64(pools.NO_SLOT), risks.PASS
+    if request.kind == REPLACE_ORDER:
+        request.kind = NEW
+        instead = own.live(engine.orders, request.aux)
+        if instead == pools.NO_SLOT or engine.orders.rows[instead].owner != own.STRATEGY:
+            index, reason = instrument, risks.UNKNOWN_ORDER
+        else:
+            index, request.side = np.int64(engine.orders.rows[instead].instrument), engine.orders.rows[instead].side
+    elif index == outboxes.THIS:
+        index = instrument
+    elif index < 0 or index >= len(engine.market):
+        index, reason = instrument, risks.BAD_COMMAND
+    if request.flag & AT_MARKET != 0:
+        request.price = at_market(engine, index, np.int64(request.side))
+        reason = risks.NO_REFERENCE if request.price == 0 and reason == risks.PASS else reason
+    prepare(engine, index, request)
+    if reason == risks.PASS:
+        reason = judge(engine, request, own.STRATEGY)
+    if reason == risks.PASS and instead != pools.NO_SLOT:
+        reason = risks.NO_ROOM if rings.room(engine.output, 2) < 2 else recall(engine, instead)
+    if reason == risks.PASS:
+        leave(engine, request, own.STRATEGY)
+    else:
+        refused(engine, request, reason)
+    return reason
+
+
+@hot
+def at_market(engine: Engine, instrument: int, side: int) -> int:
+    """What an order at any price is sent with. The price step is known where a book has levels."""
+    one, other = engine.book.ladder.sides[2 * instrument], engine.book.ladder.sides[2 * instrument + 1]
+    step = one.step if one.levels + other.levels > 0 else 1
+    return risks.worst(engine.risk, engine.market[instrument], instrument, side, step)
+
+
+@hot
+def take(engine: Engine, request: Any, instrument: int) -> None:
+    """A cancel of the strategy's, of whichever instrument its order is; or all its orders of one, or of every one."""
+    index = np.int64(request.instrument)
+    if request.kind == CANCEL_ORDER:
+        slot = own.live(engine.orders, request.order_id)
+        prepare(engine, instrument if slot == pools.NO_SLOT else np.int64(engine.orders.rows[slot].instrument), request)
+        withdraw(engine, request)
+    else:
+        take_all(engine, instrument if index == outboxes.THIS else index)
+
+
+@rare
+def take_all(engine: Engine, instrument: int) -> None:
+    """Cancel the strategy's orders of an instrument, or of EVERY one, as far as there is room for requests."""
+    for slot in range(engine.orders.pool.cells[pools.FRESH]):
+        row = engine.orders.rows[slot]
+        mine = (row.state == own.SENT or row.state == own.LIVE) and row.owner == own.STRATEGY
+        if mine and (instrument == outboxes.EVERY or row.instrument == instrument):
+            if rings.room(engine.output) <= 0:
+                engine.risk.reasons[risks.NO_ROOM] += 1
+                break
+            recall(engine, slot)
+
+
+@hot
+def recall(engine: Engine, slot: int) -> int:
+    """Cancel the order of this row: there is room. The request is written where it leaves from."""
+    row, request = engine.orders.rows[slot], engine.output.slots[rings.claimed(engine.output, 0)]
+    request.kind = CANCEL_ORDER
+    request.side = 0
+    request.flag = 0
+    request.price = NONE
+    request.qty = 0
+    request.order_id = row.handle
+    prepare(engine, np.int64(row.instrument), request)
+    engine.cells[CANCELS_SENT] += 1
+    if not own.ask_cancel(engine.orders, row.handle, np.int64(row.instrument)):
+        engine.risk.reasons[risks.UNKNOWN_ORDER] += 1
+        return risks.UNKNOWN_ORDER
+    risks.count_message(engine.risk, engine.cells[NOW])
     rings.publish(engine.output, 1)
     return risks.PASS
 

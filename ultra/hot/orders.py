@@ -111,6 +111,13 @@ def _slot_of(orders: Orders, handle: int, instrument: int) -> int:
 
 
 @hot
+def live(orders: Orders, handle: int) -> int:
+    """The row of a live order of any instrument, or NO_SLOT."""
+    slot = pools.slot_of(orders.pool, handle)
+    return slot if slot != pools.NO_SLOT and orders.rows[slot].handle == handle else pools.NO_SLOT
+
+
+@hot
 def is_operators(orders: Orders, handle: int) -> bool:
     """Whether a live order was the operator's own."""
     slot = pools.slot_of(orders.pool, handle)

@@ -119,16 +119,36 @@ def check(risk: Risk, view: Any, request: Any, now: int) -> int:
 
 @hot
 def _collar(view: Any, price: int, bps: int) -> int:
-    """Twice the reference is the sum of the touch, or twice the last trade when a side is empty."""
+    twice = reference(view)
+    if twice == 0:
+        return NO_REFERENCE
+    if bps <= 0 or abs(2 * price - twice) > twice * min(bps, COLLAR_BPS_MAX) // 10_000:
+        return PRICE_COLLAR
+    return PASS
+
+
+@hot
+def reference(view: Any) -> int:
+    """Twice the price that others are held against: the sum of the touch, or twice the last trade when a side is empty.
+
+    0 when there is none."""
     low, high = view.bid, view.ask
     if low < 0 or high < 0:
         low = high = view.last_price
     if low <= 0 or high <= 0 or max(low, high) > SANE_MAX:
-        return NO_REFERENCE
-    twice = low + high
-    if bps <= 0 or abs(2 * price - twice) > twice * min(bps, COLLAR_BPS_MAX) // 10_000:
-        return PRICE_COLLAR
-    return PASS
+        return 0
+    return low + high
+
+
+@hot
+def worst(risk: Risk, view: Any, instrument: int, side: int, step: int) -> int:
+    """The last price that the collar lets through, on the price step: what an order at market is sent with, so that a
+    mistake has an end. 0 when there is no reference."""
+    twice = reference(view)
+    away = twice * max(min(risk.limits[instrument, COLLAR_BPS], COLLAR_BPS_MAX), 0) // 10_000
+    if side == BID:
+        return (twice + away) // 2 // step * step
+    return ((twice - away + 1) // 2 + step - 1) // step * step
 
 
 @hot

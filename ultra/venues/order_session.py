@@ -30,7 +30,7 @@ from ..hot.risk import (
     VENUE_UNKNOWN_ORDER,
     WOULD_TRADE,
 )  # fmt: skip
-from ..wire import ASK, BID, CLOSED, IMMEDIATE, OPEN, POST_ONLY, RECONCILING, symbol_to_int
+from ..wire import ASK, AT_MARKET, BID, CLOSED, IMMEDIATE, OPEN, POST_ONLY, RECONCILING, symbol_to_int
 from . import link as links
 from . import ouch, soupbin
 from . import throttle as throttles
@@ -209,7 +209,7 @@ def _refusal(session: Session, request: Any, slot: int, now: int) -> int:
     if instrument < 0 or instrument >= len(session.terms):
         return VENUE_REFUSED
     terms = session.terms[instrument]
-    if terms.lot <= 0 or request.flag & ~np.int64(IMMEDIATE | POST_ONLY) != 0:
+    if terms.lot <= 0 or request.flag & ~np.int64(IMMEDIATE | POST_ONLY | AT_MARKET) != 0:
         return VENUE_REFUSED
     if request.order_id <= 0 or slot >= len(session.refs) or 2 * cells[LIVE_ROWS] >= len(session.rows):
         return NO_ROOM
