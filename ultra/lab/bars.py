@@ -149,7 +149,7 @@ _LOOPS: dict[str, tuple[bar_loop.Through, bar_loop.Through]] = {}
 
 def loops(loaded: strategies.Loaded, instruments: int) -> bar_loop.Through:
     """The compiled loop of a strategy, bound once a process."""
-    if loaded.hooks.on_bar is strategies._ignore:
+    if loaded.hooks.on_bar is strategies.ignore:
         raise BarError(f"{loaded.spec} has no on_bar, so nothing of it can run on bars")
     if loaded.fingerprint not in _LOOPS:
         _LOOPS[loaded.fingerprint] = bar_loop.build(loaded.hooks, loaded.fingerprint + "-bars")

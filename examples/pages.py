@@ -1,0 +1,47 @@
+"""Write the figures and pictures of docs/examples: `python examples/pages.py [NAME...]`, from the root of the tree.
+
+A page has its figures between two marks; what is between them is what this made. `tests/test_examples.py` makes them
+again and compares: a page can't say what the code does not do.
+Known bad case: text around the figures is a person's; read it again when they change.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import on_bars
+
+PAGES = Path(__file__).parent.parent / "docs" / "examples"
+BEGIN, END = "<!-- figures: examples/pages.py -->\n", "<!-- end of figures -->\n"
+
+
+def made(name: str) -> tuple[str, str]:
+    """(figures as Markdown, picture as SVG) of a page."""
+    return next(on_bars.study_of(study) for study in on_bars.STUDIES if study.page == name)
+
+
+def names() -> list[str]:
+    """Of all pages with figures."""
+    return [study.page for study in on_bars.STUDIES]
+
+
+def with_figures(page: str, figures: str) -> str:
+    """The page's text with other figures in it."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
+
+
+def write(name: str) -> None:
+    """Make a page's figures and picture again."""
+    figures, picture = made(name)
+    (PAGES / f"{name}.svg").write_text(picture)
+    page = PAGES / f"{name}.md"
+    page.write_text(with_figures(page.read_text() if page.exists() else "", figures))
+    print(f"{name}\n{figures}")
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or names():
+        write(chosen)
