@@ -72,6 +72,7 @@ class Twin:
     won: int = 0
     held_ns: int = 0
     ruined: bool = False
+    over: bool = False
 
     def __post_init__(self):
         count = len(self.terms.worth)
@@ -95,7 +96,7 @@ class Twin:
             for bar in now:
                 self.ask(bar.instrument, ts, bar.close, 0)
             self.equity.append(self.worth())
-            if self.worth() <= 0:
+            if self.worth() <= 0 or self.over:
                 self.ruined, self.cash, self.orders = True, self.worth(), []
                 self.position = [0] * len(self.position)
             before = ts
@@ -116,6 +117,7 @@ class Twin:
             cost += up(up(-self.cash, self.terms.interest), seconds, YEAR)
         self.cash -= cost
         self.carry += cost
+        self.over |= max(abs(self.cash), abs(self.carry)) >= 1 << 61
 
     def meet(self, bar):
         waiting = [o for o in self.orders if o.instrument == bar.instrument and o.since < bar.ts]
@@ -190,6 +192,7 @@ class Twin:
         self.position[i] += signed
         self.cash -= signed * price * worth + cost
         self.fees += cost
+        self.over |= max(abs(self.cash), abs(self.fees)) >= 1 << 61
         self.fills.append((ts, i, order.side, int(took), price, order.qty, cost, order.handle))
         closing = min(order.qty, abs(before)) if before * signed < 0 else 0
         paid = cost * closing // order.qty
@@ -226,14 +229,17 @@ class Twin:
                 self.orders.append(Order(handle, other, side, at, qty, flag, ts))
 
     def judged(self, i, ts, side, price, qty, flag):
-        if ts < self.terms.trade_from:
+        if ts < self.terms.trade_from or self.over:
             return OFF
         if qty <= 0:
             return BAD_QTY
         if (not flag & AT_MARKET or flag & STOP) and not 0 <= price <= self.terms.price_max[i]:
             return BAD_PRICE
         same = sum(o.qty for o in self.orders if o.instrument == i and o.side == side)
-        if same + (self.position[i] if side == BID else -self.position[i]) + qty > self.terms.lots_max[i]:
+        if (
+            qty > self.terms.lots_max[i]
+            or same + (self.position[i] if side == BID else -self.position[i]) + qty > self.terms.lots_max[i]
+        ):
             return POSITION
         return NO_ROOM if len(self.orders) >= 16 else 0
 

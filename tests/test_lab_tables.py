@@ -238,7 +238,7 @@ def test_a_text_that_is_no_number_of_units_is_refused(text: str) -> None:
 def test_a_lab_without_its_packages_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from ultra.lab import LabError
+    from ultra.lab.extra import LabError
 
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(LabError, match=r"pip install 'ultra-engine\[lab\]'"):

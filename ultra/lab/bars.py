@@ -79,7 +79,7 @@ class Terms:
 def whole(name: str, value: float, unit: int, low: int, high: int) -> int:
     """A term in whole units, `value * unit`; BarError when it has more digits than that, or is out of bounds."""
     scaled = value * unit
-    found = round(scaled)
+    found = round(scaled) if math.isfinite(scaled) else 0
     if not math.isfinite(scaled) or abs(scaled - found) > 1e-6 * max(1.0, abs(scaled)):
         raise BarError(f"{name} = {value}: has more digits than 1/{unit}")
     if not low <= found <= high:

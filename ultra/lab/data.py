@@ -13,9 +13,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from . import LabError
 from . import tape as tapes
-from .readers import DataError, bars, itch, names, scale, stamps, ticks
+from .extra import LabError
+from .readers import DataError, bars, capture, itch, names, scale, stamps, ticks
 from .readers import columns as tables
 from .sniff import sniff
 from .tape import Tape, TapeError
@@ -68,7 +68,10 @@ def load(
         raise DataError("no file is given")
     kinds = [sniff(path) for path in paths]
     wish = wish._replace(source=", ".join(map(str, paths)), symbol=wish.symbol or paths[0].name.partition(".")[0])
-    return _of_files(kinds[0], paths, kinds, wish, columns, date, partial)
+    if kinds[0] in ("capture", "dialogue"):
+        _refuse_mixed(paths, kinds, ("capture", "dialogue"))
+        return capture.tape(paths, wish, partial=partial, progress=progress)
+    return _of_files(kinds[0], paths, kinds, wish, columns, date)
 
 
 def _of_files(
@@ -78,17 +81,18 @@ def _of_files(
     wish: bars.Wish,
     given: Mapping[str, str] | Sequence[str] | None,
     date: str | None,
-    partial: bool,
 ) -> Tape:
-    if len(paths) > 1 and (len(set(kinds)) > 1 or kind not in ("capture", "dialogue", "lobster")):
-        raise DataError(
-            f"{len(paths)} files ({', '.join(kinds)}): several at once are captures that continue each other"
-        )
+    _refuse_mixed(paths, kinds, ())
     if kind == "tape":
         return _only(tapes.open(paths[0]), wish.symbols)
     if kind == "itch":
         return itch.tape(paths[0], wish.symbols, date)
     return _table(lambda: tables.of_file(paths[0], _listed(given)), wish, given)
+
+
+def _refuse_mixed(paths: list[Path], kinds: list[str], allowed: tuple[str, ...]) -> None:
+    if len(paths) > 1 and not set(kinds) <= set(allowed):
+        raise DataError(f"{len(paths)} files ({', '.join(kinds)}): only captures continue each other")
 
 
 def _only(tape: Tape, symbols: tuple[str, ...]) -> Tape:

@@ -58,7 +58,7 @@ class Tape:
 
     instruments: tuple[Instrument, ...]
     kind: Kind
-    read: Batches = field(repr=False)  # arrays of at most so many records
+    read: Batches = field(repr=False)  # arrays of about so many records; `sequence` may be a row of the source
     whole: Callable[[], Any] | None = field(default=None, repr=False)  # all of them, where that costs nothing
     source: str = ""
     notes: dict[str, int] = field(default_factory=dict)  # what a reader had to infer or leave out, counted
@@ -117,6 +117,7 @@ class Tape:
         if size <= 0:
             raise TapeError(f"a batch of {size} records: it takes at least one")
         for batch in self.read(size):
+            batch["sequence"] = 0
             for at in range(0, len(batch), size):
                 yield batch[at : at + size].view(np.recarray)
 

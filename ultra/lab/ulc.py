@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..wire import RECORD
-from . import need
+from .extra import need
 
 MAGIC: Final = b"ULTRATAP"
 VERSION: Final = 1

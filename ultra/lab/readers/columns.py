@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from .. import need
+from ..extra import need
 from . import DataError
 
 BLOCK_ROWS: Final = 1 << 16
