@@ -38,26 +38,24 @@ class Study(NamedTuple):
 
 TREND = {"trend": 0.0003}
 PULL = {"pull": 0.03}
+FINE = {"volatility": 0.0005, "step_s": 60}  # bars of a minute: every move is a twentieth
+MARKETS_TREND = {
+    "trending": TREND,
+    "random walk": {},
+    "returning": PULL,
+    "trending, minutes": {"trend": 1.5e-5, **FINE},
+}
+MARKETS_PULL = {"returning": PULL, "random walk": {}, "trending": TREND, "returning, minutes": {**PULL, **FINE}}
+MARKETS_PAIR = {
+    "close": {"width": 0.5, "half_life": 5.0},
+    "loose": {"width": 0.5, "half_life": 50.0},
+    "strangers": {"width": 50.0, "half_life": 1e5},  # what is between them hardly ever returns
+}
 STUDIES = (
-    Study(
-        "golden_cross",
-        GoldenCross,
-        {"lots": 500, "short": True},
-        {"trending": TREND, "random walk": {}, "returning": PULL},
-    ),
-    Study("reversion", Reversion, {"lots": 500}, {"returning": PULL, "random walk": {}, "trending": TREND}),
-    Study("breakout", Breakout, {"lots": 500}, {"trending": TREND, "random walk": {}, "returning": PULL}),
-    Study(
-        "pairs",
-        Pairs,
-        {"lots": 500},
-        {
-            "together": {"width": 0.5, "half_life": 5.0},
-            "slowly": {"width": 0.5, "half_life": 50.0},
-            "strangers": {"width": 0.0},
-        },
-        two=True,
-    ),
+    Study("golden_cross", GoldenCross, {"lots": 500, "short": True}, MARKETS_TREND),
+    Study("reversion", Reversion, {"lots": 500}, MARKETS_PULL),
+    Study("breakout", Breakout, {"lots": 500}, MARKETS_TREND),
+    Study("pairs", Pairs, {"lots": 500}, MARKETS_PAIR, two=True),
 )
 
 
@@ -66,7 +64,7 @@ class Found(NamedTuple):
 
     mean: float
     error: float
-    trades: float  # fills a year
+    trades: float  # fills in a year of bars
     course: Any  # float64[bars]: mean over the markets, percent of the cash
 
 
@@ -87,10 +85,10 @@ def run(study: Study, market: dict[str, Any], cost: int, *, markets: int = MARKE
 
 def table(study: Study, found: dict[tuple[str, int], Found]) -> str:
     """The figures as Markdown."""
-    head = ["market", "fills a year", *(f"{cost} bp" if cost else "free" for cost in COSTS)]
+    head = ["market", "fills", *(f"{cost} bp" if cost else "free" for cost in COSTS)]
     rows = [head, ["---"] * len(head)]
     for name in study.markets:
-        cells = [f"{found[name, cost].mean:+.1f} ± {found[name, cost].error:.1f}" for cost in COSTS]
+        cells = [f"{found[name, cost].mean:+.2f} ± {found[name, cost].error:.2f}" for cost in COSTS]
         rows.append([name, f"{found[name, 0].trades:.0f}", *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows).replace("+-", "-") + "\n"
 

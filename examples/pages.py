@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import on_bars
+import on_book
 
 PAGES = Path(__file__).parent.parent / "docs" / "examples"
 BEGIN, END = "<!-- figures: examples/pages.py -->\n", "<!-- end of figures -->\n"
@@ -18,12 +19,15 @@ BEGIN, END = "<!-- figures: examples/pages.py -->\n", "<!-- end of figures -->\n
 
 def made(name: str) -> tuple[str, str]:
     """(figures as Markdown, picture as SVG) of a page."""
-    return next(on_bars.study_of(study) for study in on_bars.STUDIES if study.page == name)
+    for study in on_bars.STUDIES:
+        if study.page == name:
+            return on_bars.study_of(study)
+    return next(on_book.study_of(study) for study in on_book.STUDIES if study.page == name)
 
 
 def names() -> list[str]:
     """Of all pages with figures."""
-    return [study.page for study in on_bars.STUDIES]
+    return [study.page for study in (*on_bars.STUDIES, *on_book.STUDIES)]
 
 
 def with_figures(page: str, figures: str) -> str:

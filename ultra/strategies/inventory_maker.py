@@ -29,7 +29,7 @@ LONGEST = 600
 class InventoryMaker(Strategy):
     """Avellaneda and Stoikov's market maker."""
 
-    gamma: float = parameter(0.001, low=1e-9)  # aversion to risk, 1/ticks
+    gamma: float = parameter(0.0001, low=1e-9)  # aversion to risk, 1/ticks
     k: float = parameter(0.01, low=1e-9)  # decay of the intensity of fills, 1/ticks
     horizon_s: float = parameter(60.0, low=0.001)
     length: int = parameter(60, low=2, high=LONGEST)  # samples of the middle for sigma
