@@ -6,11 +6,11 @@ from typing import Any
 
 import bar_twin
 import numpy as np
-from bar_twin import Bar, Twin
+from bar_twin import CANCEL, CANCEL_ALL, CANCEL_EVERY, NOTHING, REPLACE, SEND, TARGET, Bar, Twin
 
 from ultra import Strategy, parameter, state, strategy
 from ultra.hot import hot
-from ultra.hot.outbox import cancel, send
+from ultra.hot.outbox import EVERY, cancel, cancel_all, replace, send, target
 from ultra.lab import bar_account as accounts
 from ultra.lab import bar_tape, bars
 from ultra.wire import AT_MARKET, FILL_OR_KILL, IMMEDIATE, POST_ONLY, RECORD, STOP
@@ -24,7 +24,7 @@ def plan(seed: int, ts: int, price: int, instrument: int, position: int, opens: 
     x = (seed * 7919 + ts % 100_003 * 31 + price * 131 + instrument * 17 + position * 5 + opens + moment * 53) % 65_521
     x = (x * 1_103_515_245 + 12_345) % 2_147_483_648
     x = (x // 3 * 48_271 + 11) % 2_147_483_647
-    what, kind, side = x // 7 % 8, x // 64 % 7, x // 512 % 2
+    what, kind, side, other = x // 7 % 13, x // 64 % 7, x // 512 % 2, instrument
     flag = 0
     if kind == 1 or kind == 2:
         flag = AT_MARKET
@@ -40,9 +40,13 @@ def plan(seed: int, ts: int, price: int, instrument: int, position: int, opens: 
     if x // 4096 % 16 == 0:
         qty = 1 << 62
     at = price + x // 65_536 % 5 - 2
-    if what < 2 or (moment == 1 and x % 3 > 0):
-        return 0, instrument, side, at, qty, flag
-    return (2 if what == 2 else 1), instrument, side, at, qty, flag
+    if x % 5 == 0:
+        other = (instrument + 1) % count
+    if what >= 10 or (moment == 1 and x % 3 > 0):
+        what = NOTHING
+    elif what > TARGET:
+        what = SEND
+    return what, other, side, at, qty, flag
 
 
 @hot
@@ -52,11 +56,22 @@ def wish(params: Any, event: Any, market: Any, desk: Any, moment: int) -> Any:
 
 
 @hot
-def act(state: Any, orders: Any, wanted: Any) -> None:
-    if wanted[0] == 2:
+def act(state: Any, market: Any, orders: Any, wanted: Any) -> None:
+    what, other, side, price, qty, flag = wanted
+    if what == SEND:
+        state.newest = send(orders, side, price, qty, flag, other)
+    elif what == CANCEL:
         cancel(orders, state.newest)
-    elif wanted[0] == 1:
-        state.newest = send(orders, wanted[2], wanted[3], wanted[4], wanted[5])
+    elif what == CANCEL_ALL:
+        cancel_all(orders)
+    elif what == CANCEL_EVERY:
+        cancel_all(orders, EVERY)
+    elif what == REPLACE:
+        state.newest = replace(orders, state.newest, price, qty, flag)
+    elif what == TARGET:
+        handle = target(orders, market, qty)
+        if handle >= 0:
+            state.newest = handle
 
 
 class Anything(Strategy):
@@ -68,12 +83,12 @@ class Anything(Strategy):
 
     @staticmethod
     def on_bar(state, params, event, market, orders, desk):
-        act(state, orders, wish(params, event, market, desk, 0))
+        act(state, market, orders, wish(params, event, market, desk, 0))
 
     @staticmethod
     def on_fill(state, params, event, market, orders, desk):
         state.heard = (state.heard * 31 + 17 * 7 + event.order_id * 3) % 1_000_003
-        act(state, orders, wish(params, event, market, desk, 1))
+        act(state, market, orders, wish(params, event, market, desk, 1))
 
     @staticmethod
     def on_order(state, params, event, market, orders):
@@ -116,11 +131,12 @@ def closes(prices: Any, *, step_ns: int = 86_400_000_000_000, volume: int = 0, *
 
 def twin_of(found: bars.Grid, rows: list[Bar], seed: int) -> Twin:
     """The twin's run of one parameter set of a grid."""
-    cells, rules = found.rules.cells.tolist(), found.rules
-    cash, slip_ticks, slip, maker, taker, lot_fee, leverage, borrow, interest, touch, trade_from = cells[:11]
+    rules, numbers = found.rules, found.rules.terms.tolist()
+    cash, touch, trade_from = rules.cells.tolist()[:3]
+    maker, taker, maker_lot, taker_lot, least, slip_ticks, slip, borrow, debit, margin = numbers[:10]
     terms = bar_twin.Terms(
-        cash, rules.worth.tolist(), rules.lots_max.tolist(), rules.price_max.tolist(), slip_ticks, slip, maker, taker,
-        lot_fee, leverage, borrow, interest, bool(touch), trade_from,
+        cash, rules.worth.tolist(), rules.lots_max.tolist(), rules.price_max.tolist(), maker, taker, maker_lot,
+        taker_lot, least, slip_ticks, slip, borrow, debit, margin, bool(touch), trade_from,
     )  # fmt: skip
     return Twin(terms, getattr(plan, "py_func", plan), seed).run(rows)
 

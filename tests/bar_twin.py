@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from ultra.wire import AT_MARKET, BID, FILL_OR_KILL, IMMEDIATE, POST_ONLY, STOP
 
-ONE, YEAR, SECOND = 10**8, 365 * 86_400, 10**9
+ONE, PPM, YEAR, SECOND = 10**9, 10**6, 365 * 86_400 + 21_600, 10**9
 FILL, CANCELLED, REJECTED = 17, 18, 19
-BAD_QTY, BAD_PRICE, NOTIONAL, POSITION, NO_ROOM, WOULD_TRADE, OFF = 3, 4, 6, 9, 13, 16, 22
+BAD_QTY, BAD_PRICE, NOTIONAL, POSITION, NO_ROOM, UNKNOWN, WOULD_TRADE, OFF = 3, 4, 6, 9, 13, 14, 16, 22
+NOTHING, SEND, CANCEL, CANCEL_ALL, CANCEL_EVERY, REPLACE, TARGET = range(7)
 
 
 def up(value, rate, whole=ONE):
@@ -45,16 +46,18 @@ class Terms:
     worth: list
     lots_max: list
     price_max: list
-    slip_ticks: int = 0
-    slip: int = 0
-    maker: int = 0
-    taker: int = 0
-    lot_fee: int = 0
-    leverage: int = 10_000
-    borrow: int = 0
-    interest: int = 0
-    touch: bool = False
-    trade_from: int = 0
+    maker: int  # rates of the value, in 1e-9
+    taker: int
+    maker_lot: int
+    taker_lot: int
+    least: int
+    slip_ticks: int
+    slip: int
+    borrow: int  # a year, in 1e-6, as the next two
+    debit: int
+    margin: int
+    touch: bool
+    trade_from: int
 
 
 @dataclass
@@ -110,11 +113,8 @@ class Twin:
             self.held_ns += ts - before
         seconds = ts // SECOND - before // SECOND
         shorts = sum(-p * q * w for p, q, w in zip(self.position, self.last, self.terms.worth, strict=True) if p < 0)
-        cost = up(up(shorts, self.terms.borrow), seconds, YEAR)
-        if self.cash >= 0:
-            cost += up(up(self.cash, -self.terms.interest), seconds, YEAR)
-        else:
-            cost += up(up(-self.cash, self.terms.interest), seconds, YEAR)
+        cost = up(up(shorts, self.terms.borrow, PPM), seconds, YEAR)
+        cost += up(up(max(-self.cash, 0), self.terms.debit, PPM), seconds, YEAR)
         self.cash -= cost
         self.carry += cost
         self.over |= max(abs(self.cash), abs(self.carry)) >= 1 << 61
@@ -134,8 +134,7 @@ class Twin:
                 self.hear(order.instrument, kind, order.handle, reason)
                 continue
             price, took = outcome
-            notional = order.qty * price * self.terms.worth[order.instrument]
-            cost = up(notional, self.terms.taker if took else self.terms.maker) + order.qty * self.terms.lot_fee
+            cost = self.fee(order, price, took)
             if not self.carries(order, price, cost):
                 self.refused += 1
                 self.hear(order.instrument, REJECTED, order.handle, NOTIONAL)
@@ -143,6 +142,12 @@ class Twin:
             self.trade(order, price, took, cost, bar.ts)
             self.hear(order.instrument, FILL, order.handle, 0)
             self.ask(order.instrument, bar.ts, price, 1)
+
+    def fee(self, order, price, took):
+        terms, value = self.terms, order.qty * price * self.terms.worth[order.instrument]
+        cost = value * (terms.taker if took else terms.maker) // ONE
+        cost += order.qty * (terms.taker_lot if took else terms.maker_lot)
+        return max(cost, terms.least) if cost >= 0 else cost
 
     def price_of(self, order, bar):
         buys, flag, limit = order.side == BID, order.flag, order.price
@@ -175,7 +180,7 @@ class Twin:
         after = before + (order.qty if order.side == BID else -order.qty)
         if abs(after) <= abs(before) and (after >= 0) == (before >= 0):
             return True
-        if not self.terms.leverage:
+        if not self.terms.margin:
             return True
         marks = list(self.last)
         marks[order.instrument] = price
@@ -184,7 +189,7 @@ class Twin:
         held = list(self.position)
         held[order.instrument] = after
         gross = sum(abs(p) * m * w for p, m, w in zip(held, marks, worth, strict=True))
-        return gross * 10_000 <= equity * self.terms.leverage
+        return gross * self.terms.margin <= equity * PPM
 
     def trade(self, order, price, took, cost, ts):
         i, worth = order.instrument, self.terms.worth[order.instrument]
@@ -211,22 +216,45 @@ class Twin:
         what, other, side, at, qty, flag = self.plan(
             self.seed, ts, price, instrument, self.position[instrument], opens, moment, len(self.terms.worth)
         )
-        if what == 2:
-            for order in self.orders:
-                if order.handle == self.newest[instrument]:
-                    self.orders.remove(order)
-                    self.hear(order.instrument, CANCELLED, order.handle, 0)
-                    break
-        elif what == 1:
-            handle, self.handles[0] = self.handles[0], self.next_handle
-            self.next_handle += 1
-            self.newest[instrument] = handle
-            reason = self.judged(other, ts, side, at, qty, flag)
-            if reason:
-                self.refused += 1
-                self.hear(other, REJECTED, handle, reason)
+        if what == CANCEL:
+            self.take_back([o for o in self.orders if o.handle == self.newest[instrument]])
+        elif what == CANCEL_ALL:
+            self.take_back([o for o in self.orders if o.instrument == instrument])
+        elif what == CANCEL_EVERY:
+            self.take_back(list(self.orders))
+        elif what == REPLACE:
+            old = next((o for o in self.orders if o.handle == self.newest[instrument]), None)
+            if old is None:
+                self.place(instrument, instrument, ts, BID, at, qty, flag, UNKNOWN)
             else:
-                self.orders.append(Order(handle, other, side, at, qty, flag, ts))
+                self.place(instrument, old.instrument, ts, old.side, at, qty, flag, 0, old)
+        elif what == TARGET:
+            missing = qty - self.position[instrument]
+            missing -= sum(o.qty if o.side == BID else -o.qty for o in self.orders if o.instrument == instrument)
+            if missing:
+                self.place(
+                    instrument, instrument, ts, BID if missing > 0 else 1 - BID, 0, abs(missing), AT_MARKET | IMMEDIATE
+                )
+        elif what == SEND:
+            self.place(instrument, other, ts, side, at, qty, flag)
+
+    def take_back(self, orders):
+        for order in orders:
+            self.orders.remove(order)
+            self.hear(order.instrument, CANCELLED, order.handle, 0)
+
+    def place(self, instrument, other, ts, side, at, qty, flag, reason=0, old=None):
+        handle, self.handles[0] = self.handles[0], self.next_handle
+        self.next_handle += 1
+        self.newest[instrument] = handle
+        reason = reason or self.judged(other, ts, side, at, qty, flag)
+        if reason:
+            self.refused += 1
+            self.hear(other, REJECTED, handle, reason)
+            return
+        if old:
+            self.take_back([old])
+        self.orders.append(Order(handle, other, side, at, qty, flag, ts))
 
     def judged(self, i, ts, side, price, qty, flag):
         if ts < self.terms.trade_from or self.over:

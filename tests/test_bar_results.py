@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from test_bars import TERMS, rows_of, tapes
 
 from ultra import Strategy, parameter
-from ultra.hot.outbox import buy as bar_buy
-from ultra.hot.outbox import sell as bar_sell
+from ultra.hot.outbox import buy_at_market, target
 from ultra.lab import bar_account as accounts
 from ultra.lab import bar_tape, bars
 from ultra.lab.bars import BarError, Terms, run_bars
+from ultra.lab.terms import Fees, Interest, Slippage, TermsError
 from ultra.strategies.cross import GoldenCross
 from ultra.strategy import StrategyError
 from ultra.wire import RECORD
@@ -59,7 +59,7 @@ def test_skew_and_kurtosis_are_those_of_the_returns():
 
 
 def test_a_set_alone_is_as_in_a_grid_on_any_number_of_threads():
-    tape, terms = trend(60), Terms(cash=1e5, taker_bps=2, slippage_ticks=1)
+    tape, terms = trend(60), Terms(cash=1e5, fees=Fees(taker_bps=2), slippage=Slippage(ticks=1))
     many = [dict(each, lots=100 + k) for k in range(2) for each in SETS]
     together = run_bars(GoldenCross, tape, many, terms=terms, threads=1)
     assert len(set(together.accounts["cash"].tolist())) > 15
@@ -100,22 +100,21 @@ def test_whatever_comes_later_nothing_before_it_changes(moments, terms, seed, da
 
 def test_what_time_costs_is_charged_for_every_second():
     day = 86_400_000_000_000
-    short = [Bar(T0 + k * day, 0, 100, 100, 100, 100) for k in range(367)]
+    rows = [Bar(T0 + k * day, 0, 100, 100, 100, 100) for k in range(367)]
 
-    class Short(Strategy):
+    class Hold(Strategy):
         lots: int = parameter(100)
 
         @staticmethod
         def on_bar(state, params, event, market, orders):
-            if market.position == 0 and market.open_orders == 0:
-                bar_sell(orders, 0, params.lots, 8)
+            target(orders, market, params.lots)
 
-    found = run_bars(Short, reel(short), terms=Terms(cash=1000.0, borrow_bps=365))
+    short = run_bars(Hold, reel(rows), {"lots": [-100]}, terms=Terms(cash=1000, interest=Interest(borrow_percent=3.65)))
     # A year less what the next open took: 365 days of 3.65 % of 100.
-    assert found.figures["carry"][0] == pytest.approx(3.65, abs=1e-6)
-    paid = run_bars(Short, reel(short), terms=Terms(cash=1000.0, interest_bps=100))
-    cash = 1000 * (1 + 0.01 / 365) + 100
-    assert paid.figures["carry"][0] == pytest.approx(1100 - cash * (1 + 0.01 / 365) ** 365, abs=1e-6)
+    assert short.figures["carry"][0] == pytest.approx(3.65 * 365 / 365.25, abs=1e-6)
+    debt = run_bars(Hold, reel(rows), terms=Terms(cash=10, interest=Interest(debit_percent=1)))
+    daily = 1 + 0.01 / 365.25
+    assert debt.figures["carry"][0] == pytest.approx(90 * (daily**365 - 1), abs=1e-6)
 
 
 def test_ruin_ends_a_run_and_leaves_what_is_left():
@@ -127,9 +126,9 @@ def test_ruin_ends_a_run_and_leaves_what_is_left():
         @staticmethod
         def on_bar(state, params, event, market, orders):
             if market.position == 0:
-                bar_buy(orders, 0, params.lots, 8)
+                buy_at_market(orders, params.lots)
 
-    found = run_bars(Levered, down, terms=Terms(cash=100.0, leverage=2))
+    found = run_bars(Levered, down, terms=Terms(cash=100))
     account, (equity, fills) = found.accounts[0], found.course(0)
     assert account["ended"] == accounts.RUINED and account["ended_at"] == 3
     assert equity.tolist()[3:] == [int(account["equity"])] * 3 and account["equity"] <= 0
@@ -159,10 +158,13 @@ def test_a_tape_that_is_not_one_is_refused_by_its_record(change, said):
 def test_terms_and_parameters_that_can_not_be_are_refused():
     tape = closes([100, 101, 102])
     for terms, said in (
-        (Terms(cash=-1), "cash"), (Terms(cash=1e12), "cash"), (Terms(taker_bps=0.00001), "more digits"),
-        (Terms(leverage=0.5), "leverage"), (Terms(maker_bps=math.nan), "maker_bps"), (Terms(borrow_bps=-1), "borrow"),
-    ):  # fmt: skip
-        with pytest.raises(BarError, match=said):
+        (Terms(cash=-1), "cash"),
+        (Terms(cash=1e12), "1000000000000"),
+        (Terms(cash=4e9), "cash"),
+        (Terms(fees=Fees(taker_bps=0.0000001)), "taker_bps"),
+        (Terms(interest=Interest(margin_percent=201)), "margin_percent"),
+    ):
+        with pytest.raises((BarError, TermsError), match=said):
             run_bars(Anything, tape, terms=terms)
     with pytest.raises(StrategyError, match="slow = 0: must be 1"):
         run_bars(GoldenCross, tape, {"fast": [1, 2], "slow": [3, 0]})

@@ -15,9 +15,11 @@ from ultra.hot import door
 from ultra.hot.outbox import cancel, send
 from ultra.lab import bar_rules
 from ultra.lab.bars import Terms, run_bars
+from ultra.lab.terms import Fees, Interest, Slippage
+from ultra.venues.account import E9
 from ultra.wire import ASK, AT_MARKET, BID, FILL_OR_KILL, IMMEDIATE, POST_ONLY, STOP
 
-share, over_time, margin = (door(f) for f in (bar_rules.share, bar_rules.over_time, bar_rules.margin))
+share = door(bar_rules.share)
 # The bar that an order decided at the first bar meets.
 OPEN, HIGH, LOW, CLOSE = 100, 110, 90, 105
 
@@ -111,7 +113,7 @@ def test_a_bar_does_to_an_order_what_the_rules_say(side, price, flag, fill):
     ],
 )
 def test_slippage_is_against_whoever_takes(side, price, flag, fill):
-    assert met(side, price, flag, terms=Terms(slippage_ticks=2, slippage_bps=150)) == ([fill], 0)
+    assert met(side, price, flag, terms=Terms(slippage=Slippage(ticks=2, bps=150))) == ([fill], 0)
 
 
 def test_reaching_a_limit_is_enough_where_the_terms_say_so():
@@ -131,28 +133,19 @@ def test_an_order_taken_back_meets_no_later_bar():
 
 
 def test_a_position_that_the_cash_does_not_carry_is_refused():
-    rich, poor = Terms(cash=100.0), Terms(cash=99.0)  # a lot at 100 ticks of 0.01 costs 1
-    for side in (BID, ASK):
-        assert met(side, 0, AT_MARKET, qty=100, terms=rich) == ([(100, 1)], 0)
-        assert met(side, 0, AT_MARKET, qty=100, terms=poor) == ([], 0)
-    assert met(BID, 0, AT_MARKET, qty=100, terms=Terms(cash=50.0, leverage=2)) == ([(100, 1)], 0)
-    assert met(BID, 0, AT_MARKET, qty=101, terms=Terms(cash=50.0, leverage=2)) == ([], 0)
-    assert met(BID, 0, AT_MARKET, qty=1000, terms=Terms(cash=1.0, leverage=None)) == ([(100, 1)], 0)
-    assert met(BID, 0, AT_MARKET, qty=100, terms=Terms(cash=100.0, taker_bps=1)) == ([], 0)  # the fee is equity too
+    def terms(cash, margin, **fees):
+        return Terms(cash=cash, interest=Interest(margin_percent=margin), fees=Fees(**fees))
+
+    for side in (BID, ASK):  # a lot at 100 ticks of 0.01 costs 1
+        assert met(side, 0, AT_MARKET, qty=100, terms=terms(100, 100)) == ([(100, 1)], 0)
+        assert met(side, 0, AT_MARKET, qty=100, terms=terms(99, 100)) == ([], 0)
+    assert met(BID, 0, AT_MARKET, qty=100, terms=terms(50, 50)) == ([(100, 1)], 0)
+    assert met(BID, 0, AT_MARKET, qty=101, terms=terms(50, 50)) == ([], 0)
+    assert met(BID, 0, AT_MARKET, qty=1000, terms=terms(1, 0)) == ([(100, 1)], 0)
+    assert met(BID, 0, AT_MARKET, qty=100, terms=terms(100, 100, taker_bps=1)) == ([], 0)  # the fee is equity too
 
 
-@given(st.integers(0, 1 << 60), st.integers(-bar_rules.ONE, bar_rules.ONE))
-def test_a_share_is_rounded_up_and_exact(amount, rate):
-    assert share(np.int64(amount), np.int64(rate)) == ceil(Fraction(amount * rate, bar_rules.ONE))
-
-
-@given(st.integers(-(1 << 60), 1 << 60), st.integers(0, 10 * bar_rules.YEAR_S))
-def test_a_yearly_amount_over_time_is_rounded_up_and_exact(amount, seconds):
-    if abs(amount * seconds) < bar_rules.YEAR_S << 62:
-        assert over_time(np.int64(amount), np.int64(seconds)) == ceil(Fraction(amount * seconds, bar_rules.YEAR_S))
-
-
-@given(st.integers(0, 1 << 61), st.integers(10_000, 10_000_000))
-def test_margin_is_rounded_up_and_exact(gross, leverage):
-    rules = bar_rules.create([1], [1], leverage=leverage)
-    assert margin(rules, np.int64(gross)) == ceil(Fraction(gross * 10_000, leverage))
+@given(st.integers(0, 1 << 60), st.integers(-E9, E9), st.sampled_from([E9, 1_000_000, bar_rules.YEAR_S]))
+def test_a_share_is_rounded_up_and_exact(amount, rate, whole):
+    if abs(amount * rate) < whole << 62:
+        assert share(np.int64(amount), np.int64(rate), np.int64(whole)) == ceil(Fraction(amount * rate, whole))

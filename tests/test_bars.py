@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultra.lab.bars import Terms, run_bars
+from ultra.lab.terms import Fees, Interest, Slippage
 
 PRICE = st.integers(0, 9)
 GAP = st.sampled_from([1, 7, 400_000_000, 1_000_000_000, 86_400_000_000_000])
@@ -15,15 +16,22 @@ BAR = st.tuples(PRICE, PRICE, PRICE, PRICE, st.integers(0, 3))
 BPS = st.sampled_from([0, 1, 30.5, 250])
 TERMS = st.builds(
     Terms,
-    cash=st.sampled_from([0.05, 0.3, 50.0]),
-    slippage_ticks=st.integers(0, 2),
-    slippage_bps=BPS,
-    maker_bps=st.sampled_from([0, -20, 10.25]),
-    taker_bps=BPS,
-    lot_fee=st.sampled_from([0, 0.001, -0.0005]),
-    leverage=st.sampled_from([1, 1.5, 20, None]),
-    borrow_bps=st.sampled_from([0, 900]),
-    interest_bps=st.sampled_from([0, 350, -40]),
+    cash=st.sampled_from([0.05, 0.3, 50]),
+    fees=st.builds(
+        Fees,
+        maker_bps=st.sampled_from([0, -20, 10.25]),
+        taker_bps=BPS,
+        maker_per_lot=st.sampled_from([0, 0.001, -0.0005]),
+        taker_per_lot=st.sampled_from([0, 0.001]),
+        minimum=st.sampled_from([0, 0.0001]),
+    ),
+    slippage=st.builds(Slippage, ticks=st.integers(0, 2), bps=BPS),
+    interest=st.builds(
+        Interest,
+        borrow_percent=st.sampled_from([0, 9]),
+        debit_percent=st.sampled_from([0, 3.5]),
+        margin_percent=st.sampled_from([0, 100, 66.6667, 5]),
+    ),
     touch=st.booleans(),
     trade_from=st.sampled_from([0, 0, T0 + 10]),
 )
@@ -51,8 +59,10 @@ def against_its_twin(moments, terms, seeds, count, **paper):
         return
     found = run_bars(LOADED, reel(rows, count, **paper), {"seed": seeds}, terms=terms)
     for index, seed in enumerate(seeds):
-        assert_same(found, index, twin_of(found, rows, seed))
-    walk(found)
+        twin = twin_of(found, rows, seed)
+        assert_same(found, index, twin)
+        states = walk(found, index).states[0]
+        assert (states["heard"].tolist(), states["newest"].tolist()) == (twin.heard, twin.newest)
 
 
 @settings(deadline=None)

@@ -12,6 +12,7 @@ from bar_rig import T0, reel
 from bar_twin import Bar
 
 from ultra.lab.bars import Terms, run_bars
+from ultra.lab.terms import Fees
 from ultra.strategies.cross import GoldenCross
 
 DAY = 86_400_000_000_000
@@ -76,7 +77,7 @@ def test_a_moving_average_cross_is_the_one_of_backtesting(seed, fast, slow, shor
     stats = theirs(rows, fast, slow, short, bps / 10_000)
     found = run_bars(
         GoldenCross, reel(rows), [{"fast": fast, "slow": slow, "short": short, "lots": LOTS}],
-        terms=Terms(cash=50_000, taker_bps=bps),
+        terms=Terms(cash=50_000, fees=Fees(taker_bps=bps)),
     )  # fmt: skip
     ours = found.performance()
     assert ours.total_return == pytest.approx(stats["Return [%]"] / 100, rel=1e-9)

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..hot import engine_state as engines
 from ..hot import hot, memory, rare
 from ..hot import market as markets
 from ..hot import outbox as outboxes
 from ..hot.bits import mix
+from ..venues import account as terms
 from ..wire import ASK, BID, NONE, RECORD
 from . import bar_rules as rule
 from .bar_rules import Rules
@@ -42,7 +44,7 @@ ACCOUNT = np.dtype(
         ("value", "i8"),
         ("equity", "i8"),  # at the last moment that was marked
         ("fees", "i8"),
-        ("carry", "i8"),  # paid for shorts and borrowed cash, less interest received
+        ("carry", "i8"),  # paid for shorts and borrowed cash
         ("peak", "i8"),
         ("trough", "i8"),
         ("peak_ts", "i8"),
@@ -87,7 +89,7 @@ class Block(NamedTuple):
     orders: Any  # ORDER[sets, ORDERS_MAX]
     accounts: Any  # ACCOUNT[sets]
     rounds: Any  # int64[sets, instruments]: what the position that is open has brought so far
-    cells: Any  # int64[sets, 16]: what `Desk.cells` is to a hook
+    cells: Any  # int64[sets, CELLS]: what `Desk.cells` is to a hook
     notes: Any  # RECORD[sets]: what a hook is told
     told: Any  # what a set did, one row a fill: int64[fills, TOLD]; empty when nobody asks
     course: Any  # int64[moments]: equity; empty when nobody asks
@@ -108,7 +110,7 @@ def create(sets: int, instruments: int, states: Any, params: Any, *, told: int =
         memory.zeros(sets * ORDERS_MAX, ORDER).reshape(sets, ORDERS_MAX),
         memory.zeros(sets, ACCOUNT),
         np.zeros((sets, instruments), np.int64),
-        np.zeros((sets, 16), np.int64),
+        np.zeros((sets, engines.CELLS), np.int64),
         memory.zeros(sets, RECORD),
         np.zeros((told, TOLD), np.int64),
         np.zeros(course, np.int64),
@@ -127,6 +129,7 @@ def begin(block: Block, rules: Rules, instruments: Any) -> None:
     accounts = block.accounts.view(np.ndarray)
     for name in ("cash", "equity", "peak", "trough"):
         accounts[name] = rules.cells[rule.CASH]
+    block.cells[:, engines.DICE] = rules.cells[rule.SEED]
     accounts["handle"] = 1 + outboxes.REQUESTS_MAX
     block.outboxes.view(np.ndarray)["handles"] = np.arange(1, 1 + outboxes.REQUESTS_MAX)
 
@@ -174,7 +177,7 @@ def affordable(block: Block, b: int, rules: Rules, order: Any, price: int, cost:
     after = position + order.qty if order.side == BID else position - order.qty
     if abs(after) <= abs(position) and after ^ position >= 0:
         return True
-    if rules.cells[rule.LEVERAGE] == 0:
+    if rules.terms[terms.MARGIN_PPM] == 0:
         return True
     gross, equity = np.int64(0), block.accounts[b].cash - cost
     for i in range(block.views.shape[1]):
@@ -282,18 +285,15 @@ def revalue(account: Any, view: Any, worth: int, close: int) -> None:
 
 @rare
 def accrue(block: Block, b: int, rules: Rules, seconds: int) -> None:
-    """What shorts and cash cost, or bring, over a time in which nothing traded."""
+    """What shorts and cash below zero cost over a time in which nothing traded."""
     account, shorts = block.accounts[b], np.int64(0)
     for i in range(block.views.shape[1]):
         view = block.views[b, i]
         if view.position < 0:
             shorts -= view.position * view.last_price * rules.worth[i]
-    cost = rule.over_time(rule.share(shorts, rules.cells[rule.BORROW_RATE]), seconds)
-    rate = rules.cells[rule.INTEREST_RATE]
-    if account.cash >= 0:
-        cost += rule.over_time(rule.share(account.cash, -rate), seconds)
-    else:
-        cost += rule.over_time(rule.share(-account.cash, rate), seconds)
+    debt = max(-account.cash, 0)
+    cost = rule.over_time(rule.share(shorts, rules.terms[terms.BORROW_PPM], 1_000_000), seconds)
+    cost += rule.over_time(rule.share(debt, rules.terms[terms.DEBIT_PPM], 1_000_000), seconds)
     account.cash -= cost
     account.carry += cost
     if abs(account.cash) >= rule.MONEY_MAX or abs(account.carry) >= rule.MONEY_MAX:

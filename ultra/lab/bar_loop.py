@@ -22,6 +22,7 @@ from ..wire import (
     ASK,
     AT_MARKET,
     BID,
+    CANCEL_ORDER,
     CANCELLED,
     FILL,
     FILL_OR_KILL,
@@ -31,6 +32,7 @@ from ..wire import (
     NONE,
     POST_ONLY,
     REJECTED,
+    REPLACE_ORDER,
     STOP,
 )  # fmt: skip
 from . import bar_account as accounts
@@ -99,27 +101,64 @@ def build(hooks: Hooks, key: str) -> tuple[Through, Through]:
         outbox.count = outboxes.REQUESTS_MAX
         for row in range(count):
             request = outbox.rows[row]
-            accounts.decided(account, request, instrument, ts)
-            if request.kind == NEW:
-                account.sent += 1
-                reason = judge(block, b, rules, request, instrument, ts)
-                if reason == risks.PASS:
-                    accounts.append(block, b, request, instrument, ts)
-                else:
-                    account.refused += 1
-                    said = accounts.note(block, b, REJECTED, request, request.order_id, instrument, ts)
-                    said.aux = reason
-                    hear(block, b, said, instrument)
+            if request.kind == NEW or request.kind == REPLACE_ORDER:
+                place(block, b, rules, request, instrument, ts)
                 outbox.handles[row] = account.handle
                 account.handle += 1
-            else:
+            elif request.kind == CANCEL_ORDER:
                 at = find(block, b, request.order_id)
+                index = instrument if at < 0 else block.orders[b, at].instrument
+                accounts.decided(account, request, index, ts)
                 if at >= 0:
-                    order = block.orders[b, at]
-                    said = accounts.note(block, b, CANCELLED, order, order.handle, order.instrument, ts)
-                    accounts.remove(block, b, at)
-                    hear(block, b, said, np.int64(said.instrument))
+                    take_back(block, b, at, ts)
+            else:
+                index = instrument if request.instrument == outboxes.THIS else np.int64(request.instrument)
+                accounts.decided(account, request, index, ts)
+                at = np.int64(0)
+                while at < account.orders:
+                    if index == outboxes.EVERY or block.orders[b, at].instrument == index:
+                        take_back(block, b, at, ts)
+                    else:
+                        at += 1
         outbox.count = 0
+
+    @hot
+    def place(block: Block, b: int, rules: Rules, request: Any, instrument: int, ts: int) -> None:
+        """A new order, or one in the place of another: until it is there both are counted, as risk does."""
+        account, index, instead, reason = block.accounts[b], np.int64(request.instrument), np.int64(NONE), risks.PASS
+        if request.kind == REPLACE_ORDER:
+            request.kind = NEW
+            instead = find(block, b, request.aux)
+            if instead < 0:
+                index, reason = instrument, risks.UNKNOWN_ORDER
+            else:
+                index, request.side = block.orders[b, instead].instrument, block.orders[b, instead].side
+        elif index == outboxes.THIS:
+            index = instrument
+        elif index < 0 or index >= block.views.shape[1]:
+            index, reason = instrument, risks.BAD_COMMAND
+        accounts.decided(account, request, index, ts)
+        account.sent += 1
+        if reason == risks.PASS:
+            reason = judge(block, b, rules, request, index, ts)
+        if reason == risks.PASS:
+            if instead >= 0:
+                take_back(block, b, instead, ts)
+            accounts.append(block, b, request, index, ts)
+            return
+        account.refused += 1
+        said = accounts.note(block, b, REJECTED, request, request.order_id, index, ts)
+        said.aux = reason
+        hear(block, b, said, index)
+
+    @hot
+    def take_back(block: Block, b: int, at: int, ts: int) -> None:
+        """An order is cancelled, and its strategy told."""
+        order = block.orders[b, at]
+        i = order.instrument
+        said = accounts.note(block, b, CANCELLED, order, order.handle, i, ts)
+        accounts.remove(block, b, at)
+        hear(block, b, said, i)
 
     @hot
     def meet(block: Block, b: int, rules: Rules, bar: Any, moment: int) -> None:

@@ -10,7 +10,7 @@ truth here; nothing within a bar is known but that it opened first and that ever
     STOP        once the bar reaches the trigger: at the trigger or the open, whichever is worse, slippage against it
 
 An order always trades whole. Money is int64 in 1e-9 of the currency and every product is exact: `create` bounds prices
-and lots so that none can leave int64. A fee is rounded up to the next 1e-9, a rebate down: never in our favour.
+and lots so that none can leave int64. Fees, slippage and interest are those of `ultra.lab.terms`.
 Known bad case: of a limit and a stop that one bar reaches both, which came first is not known: the older order does.
 """
 
@@ -21,17 +21,17 @@ import numpy as np
 from ..hot import bar as bars
 from ..hot import hot
 from ..hot.atomics import Cells
+from ..venues import account as accounts
+from ..venues.account import E9
 from ..wire import ASK, AT_MARKET, BID, FILL_OR_KILL, IMMEDIATE, NONE, POST_ONLY, STOP
 
-# Cells of the rules. Rates are in 1e-8: a basis point is 10_000.
-CASH, SLIP_TICKS, SLIP_RATE, MAKER_RATE, TAKER_RATE, LOT_FEE, LEVERAGE, BORROW_RATE, INTEREST_RATE = range(9)
-TOUCH, TRADE_FROM, GROUPS = 9, 10, 11
-CELLS = 16
-ONE = 100_000_000  # a rate of 100 %
-BPS = 10_000  # a rate of one basis point
-YEAR_S = 31_536_000  # 365 days: what a yearly rate is for
+# Cells of the rules; rates and fees are the terms of `ultra.venues.account`.
+CASH, TOUCH, TRADE_FROM, SEED = range(4)
+CELLS = 8
+YEAR_S = 31_557_600  # of 365.25 days, as `ultra.venues.account`
 MONEY_MAX = 1 << 61  # cash beyond it ends a run: the next sum could leave int64
 NOTIONAL_MAX = 1 << 60  # of all positions together
+MARGIN_PPM_MAX = 2_000_000
 
 # What became of an order at a bar.
 WAITS, TRADES, ENDS = range(3)
@@ -41,56 +41,56 @@ class Rules(NamedTuple):
     """What a run is charged, and the bounds within which its sums are exact."""
 
     cells: Cells
+    terms: Cells  # int64[TERMS] of `ultra.venues.account`
     worth: Any  # int64[instruments]: what one tick of one lot is worth, in 1e-9 of the currency
     lots_max: Any  # int64[instruments]: of a position with its open orders, either way
     price_max: Any  # int64[instruments]: of an order
 
 
-def create(worth: Any, price_highest: Any, **cells: int) -> Rules:
+def create(terms: Any, worth: Any, price_highest: Any, **cells: int) -> Rules:
     """Rules with the given cells (by lower-case name) over instruments whose highest price is known."""
-    values = np.zeros(CELLS, np.int64)
+    values, worth = np.zeros(CELLS, np.int64), np.asarray(worth, np.int64)
     for name, value in cells.items():
         values[globals()[name.upper()]] = value
-    worth = np.asarray(worth, np.int64)
-    dearest = [
-        int(price) + int(values[SLIP_TICKS]) + -(-int(price) * int(values[SLIP_RATE]) // ONE) + 1
-        for price in price_highest
-    ]
+    slip, rate = int(terms[accounts.SLIP_TICKS]), int(terms[accounts.SLIP_RATE_E9])
+    dearest = [int(price) + slip + -(-int(price) * rate // E9) + 1 for price in price_highest]
     lots = [NOTIONAL_MAX // (price * int(each) * len(worth)) for price, each in zip(dearest, worth, strict=True)]
-    return Rules(values, worth, np.array(lots, np.int64), 2 * np.array(dearest, np.int64))
+    return Rules(values, np.asarray(terms), worth, np.array(lots, np.int64), 2 * np.array(dearest, np.int64))
 
 
 @hot
-def share(amount: int, rate: int) -> int:
-    """`amount * rate / ONE`, rounded up; amount is not negative."""
-    whole = amount // ONE
-    return whole * rate - (-(amount - whole * ONE) * rate) // ONE
+def share(amount: int, rate: int, whole: int) -> int:
+    """`amount * rate / whole`, rounded up; amount is not negative, and neither rate nor whole are above 1e9."""
+    times = amount // whole
+    return times * rate - (-(amount - times * whole) * rate) // whole
 
 
 @hot
 def over_time(amount: int, seconds: int) -> int:
     """What of a yearly amount falls on so many seconds, rounded up."""
-    whole = amount // YEAR_S
-    return whole * seconds - (-(amount - whole * YEAR_S) * seconds) // YEAR_S
+    return share(amount, seconds, YEAR_S)
 
 
 @hot
 def carries(rules: Rules) -> bool:
     """Whether time costs anything."""
-    return rules.cells[BORROW_RATE] != 0 or rules.cells[INTEREST_RATE] != 0
+    return rules.terms[accounts.BORROW_PPM] != 0 or rules.terms[accounts.DEBIT_PPM] != 0
 
 
 @hot
 def fee(rules: Rules, notional: int, qty: int, took: bool) -> int:
-    """Of a fill, in 1e-9 of the currency; a rebate is negative."""
-    rate = rules.cells[TAKER_RATE] if took else rules.cells[MAKER_RATE]
-    return share(notional, rate) + qty * rules.cells[LOT_FEE]
+    """Of a fill, in 1e-9 of the currency, rounded down as `ultra.venues.account` does; a rebate is negative."""
+    terms = rules.terms
+    rate = terms[accounts.TAKER_RATE_E9] if took else terms[accounts.MAKER_RATE_E9]
+    cost = notional // E9 * rate + notional % E9 * rate // E9
+    cost += qty * (terms[accounts.TAKER_LOT_E9] if took else terms[accounts.MAKER_LOT_E9])
+    return max(cost, terms[accounts.LEAST_E9]) if cost >= 0 else cost
 
 
 @hot
 def slipped(rules: Rules, side: int, price: int) -> int:
     """A price as it is for who takes: worse by the slippage, and never below zero."""
-    worse = rules.cells[SLIP_TICKS] + share(price, rules.cells[SLIP_RATE])
+    worse = rules.terms[accounts.SLIP_TICKS] + share(price, rules.terms[accounts.SLIP_RATE_E9], E9)
     return price + worse if side == BID else max(price - worse, 0)
 
 
@@ -120,9 +120,5 @@ def meet(rules: Rules, bar: Any, side: int, flag: int, limit: int) -> tuple[int,
 
 @hot
 def margin(rules: Rules, gross: int) -> int:
-    """Least equity that carries positions of this gross value, rounded up; 0 where leverage has no limit."""
-    leverage = rules.cells[LEVERAGE]
-    if leverage == 0:
-        return 0
-    whole = gross // leverage
-    return whole * BPS - (-(gross - whole * leverage) * BPS) // leverage
+    """Least equity that carries positions of this gross value, rounded up; 0 where there is no margin to cover."""
+    return share(gross, rules.terms[accounts.MARGIN_PPM], 1_000_000)

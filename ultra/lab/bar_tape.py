@@ -53,6 +53,15 @@ class Bars(NamedTuple):
         index = self.records["instrument"]
         return [int(tops[index == i].max(initial=0)) for i in range(len(self.instruments))]
 
+    def closes(self) -> Any:
+        """int64[moments, instruments]: the last close of each at every moment, 0 before its first bar."""
+        found = np.zeros((len(self.ts), len(self.instruments)), np.int64)
+        for i in range(len(self.instruments)):
+            own = self.records[self.records["instrument"] == i]
+            at = np.searchsorted(own["ts_event"], self.ts, side="right")
+            found[:, i] = np.concatenate(([0], own["price"]))[at]
+        return found
+
 
 def prepare(tape: Recorded) -> Bars:
     """A tape as bars; BarError when it is not one."""

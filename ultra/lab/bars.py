@@ -1,6 +1,6 @@
 """Bar backtests of one strategy, for one set of its parameters or for a million: one tape, all cores, a row each.
 
-    found = run_bars(GoldenCross, tape, {"fast": fast, "slow": slow}, terms=Terms(cash=100_000, taker_bps=1))
+    found = run_bars(GoldenCross, tape, {"fast": fast, "slow": slow}, terms=Terms(fees=Fees(taker_bps=1)))
     found.table()["sharpe"]       found.performance(7)      # of the seventh set: the same, with equity and fills
 
 The strategy is the class that `ultra run` takes; its `on_bar` runs compiled (`ultra.lab.bar_loop`), and fills are by
@@ -9,7 +9,6 @@ The result of a set does not depend on which others run, on the number of thread
 Known bad case: threads share one interpreter; of a short tape (< 1,000 bars) most of the time is Python's.
 """
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +20,15 @@ import numpy as np
 
 from .. import strategy as strategies
 from ..hot import JIT
+from ..venues import account as venue
 from . import bar_account as accounts
 from . import bar_figures, bar_loop, bar_rules, bar_tape
-from . import need as extra
+from . import terms as costs
 from .bar_tape import BarError, Bars, Recorded
-from .fills import E9, FILLS, Priced
+from .extra import need
+from .fills import E9, FILLS, Priced, held
 from .performance import Performance, measure
+from .terms import NO_FEES, NO_INTEREST, NO_SLIPPAGE, Fees, Interest, Number, Slippage, money_e9
 
 __all__ = ["BarError", "Grid", "Terms", "run_bars"]
 
@@ -37,54 +39,40 @@ BLOCK_SETS_MAX = 1024
 
 @dataclass(frozen=True)
 class Terms:
-    """What trading costs and allows. Money in the currency, rates in basis points (1 bp = 0.01 %); all exact."""
+    """What trading costs and allows, in the words of `ultra.lab.terms`; all of it exact.
 
-    cash: float = 100_000.0
-    slippage_ticks: int = 0  # against whoever takes
-    slippage_bps: float = 0.0  # the same, of the price
-    maker_bps: float = 0.0  # of the value of a fill that rested; less than 0 is a rebate
-    taker_bps: float = 0.0
-    lot_fee: float = 0.0  # for each lot
-    leverage: float | None = 1.0  # gross value of positions / equity, at most, when one grows; None: no limit
-    borrow_bps: float = 0.0  # a year, of the value of shorts
-    interest_bps: float = 0.0  # a year, on cash; of a debt it is paid
+    `interest.margin_percent` is enforced here: an order that would make a position larger than the equity covers is
+    refused when it would trade. 100 is a cash account, 50 leverage of two, 0 no limit."""
+
+    cash: Number = 1_000_000
+    fees: Fees = NO_FEES
+    slippage: Slippage = NO_SLIPPAGE
+    interest: Interest = NO_INTEREST
     touch: bool = False  # a limit order trades when its price is only reached
     trade_from: int = 0  # ts before which orders are refused: a strategy warms up
+    seed: int = 0  # of `ultra.random`, for every set the same
 
     def rules(self, instruments: Sequence[Priced], highest: Sequence[int]) -> bar_rules.Rules:
-        """As whole numbers; BarError names what has no exact or sensible one."""
-        if self.leverage is not None and not 1 <= self.leverage <= 1000:
-            raise BarError(f"leverage = {self.leverage}: must be 1 to 1000, or None for no limit")
-        cells = {
-            "cash": whole("cash", self.cash, E9, 1, bar_rules.MONEY_MAX),
-            "slip_ticks": whole("slippage_ticks", self.slippage_ticks, 1, 0, 1 << 31),
-            "lot_fee": whole("lot_fee", self.lot_fee, E9, -(1 << 31) * E9 // E9, 1 << 40),
-            "leverage": 0 if self.leverage is None else whole("leverage", self.leverage, bar_rules.BPS, 1, 1 << 31),
-            "touch": int(self.touch),
-            "trade_from": int(self.trade_from),
-        }
-        for cell, name, low in (
-            ("slip_rate", "slippage_bps", 0), ("maker_rate", "maker_bps", -1), ("taker_rate", "taker_bps", -1),
-            ("borrow_rate", "borrow_bps", 0), ("interest_rate", "interest_bps", -1),
-        ):  # fmt: skip
-            cells[cell] = whole(name, getattr(self, name), bar_rules.BPS, low * bar_rules.ONE, bar_rules.ONE)
+        """As whole numbers. BarError, TermsError."""
+        cash, row = money_e9(self.cash), costs.terms(self.fees, self.slippage, self.interest)
+        if not 0 < cash < bar_rules.MONEY_MAX:
+            raise BarError(f"cash = {self.cash}: wanted more than 0, and less than {bar_rules.MONEY_MAX // E9}")
+        if row[venue.MARGIN_PPM] > bar_rules.MARGIN_PPM_MAX:
+            raise BarError(f"margin_percent = {self.interest.margin_percent}: wanted at most 200")
         worth = [int(each.tick_e9) * int(each.lot_e9) // E9 for each in instruments]
-        rules = bar_rules.create(worth, highest, **cells)
+        rules = bar_rules.create(
+            row,
+            worth,
+            highest,
+            cash=cash,
+            touch=int(self.touch),
+            trade_from=int(self.trade_from),
+            seed=int(self.seed),
+        )
         for each, lots in zip(instruments, rules.lots_max.tolist(), strict=True):
             if lots < 1:
                 raise BarError(f"{each.symbol}: one lot may be worth more than int64 holds: take a smaller lot")
         return rules
-
-
-def whole(name: str, value: float, unit: int, low: int, high: int) -> int:
-    """A term in whole units, `value * unit`; BarError when it has more digits than that, or is out of bounds."""
-    scaled = value * unit
-    found = round(scaled) if math.isfinite(scaled) else 0
-    if not math.isfinite(scaled) or abs(scaled - found) > 1e-6 * max(1.0, abs(scaled)):
-        raise BarError(f"{name} = {value}: has more digits than 1/{unit}")
-    if not low <= found <= high:
-        raise BarError(f"{name} = {value}: must be {low / unit} to {high / unit}")
-    return found
 
 
 def run_bars(
@@ -229,7 +217,7 @@ class Grid:
 
     def frame(self) -> Any:
         """The same as a pandas DataFrame."""
-        return extra("pandas").DataFrame(self.table())
+        return need("pandas").DataFrame(self.table())
 
     def parameters(self, index: int) -> dict[str, Any]:
         """The parameters of one set."""
@@ -260,4 +248,10 @@ class Grid:
         return measure(
             self.bars.ts, equity, fills, instruments=self.bars.instruments,
             initial_cash_e9=int(self.rules.cells[bar_rules.CASH]), periods_per_year=self.periods_per_year,
+            exposure=self.gross(fills),
         )  # fmt: skip
+
+    def gross(self, fills: Any) -> Any:
+        """int64[moments]: what these fills leave in positions at the close of every moment, without sign."""
+        lots, _ = held(fills, len(self.bars.instruments), self.bars.ts)
+        return (np.abs(lots) * self.bars.closes() * self.rules.worth).sum(axis=1)

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from . import need
+from .extra import need
 from .fills import Priced, empty, held, scale_of, traded_e9, trips_of
 
 DAY_NS: Final = 86_400_000_000_000
