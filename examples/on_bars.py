@@ -15,6 +15,7 @@ import numpy as np
 
 from ultra.lab import synthetic
 from ultra.lab.bars import Terms, run_bars
+from ultra.lab.terms import Fees
 from ultra.strategies.breakout import Breakout
 from ultra.strategies.golden_cross import GoldenCross
 from ultra.strategies.pairs import Pairs
@@ -71,7 +72,7 @@ class Found(NamedTuple):
 def run(study: Study, market: dict[str, Any], cost: int, *, markets: int = MARKETS, years: int = YEARS) -> Found:
     """One kind of market at one cost, all seeds."""
     make: Any = synthetic.pair if study.two else synthetic.one
-    terms = Terms(cash=CASH, taker_bps=cost, leverage=None)
+    terms = Terms(cash=CASH, fees=Fees(taker_bps=cost))
     ends, trades, courses = [], [], []
     for seed in range(1, markets + 1):
         grid = run_bars(study.strategy, make(years * DAYS, seed=seed, **market), study.parameters, terms=terms)

@@ -120,6 +120,14 @@ STILL = "test_indicators.py::test_a_window_that_stands_still_is_exactly_still"
 ODD = "test_indicators.py::test_what_is_not_a_number_is_answered_with_nan_and_forgotten"
 CANCEL = "test_indicators.py::test_a_small_spread_on_a_large_price_does_not_cancel"
 
+# The example strategies: against their rules in plain Python.
+BACK = "test_examples.py::test_a_reverter_is_on_the_other_side_until_it_is_back_or_hope_is_gone"
+OUTSIDE = "test_examples.py::test_a_breakout_is_on_the_side_of_the_band_it_left_until_the_middle"
+HEDGED = "test_examples.py::test_a_pair_is_held_in_the_ratio_that_the_filter_learned"
+LEANS = "test_examples.py::test_a_maker_quotes_both_sides_moves_and_leans_and_keeps_its_bound"
+STOIKOV = "test_examples.py::test_quotes_are_avellaneda_and_stoikovs_rounded_outwards"
+MADE = "test_examples.py::test_made_bars_are_lawful_and_draws_are_normal"
+
 # A failed sync tried again: the kernel then says that all is well.
 TWICE = """            try:
                 self._disk.fdatasync(self._file)
@@ -484,4 +492,13 @@ MUTANTS = (
     # The lab: a fee that every piece of a fill pays whole; a drawdown that begins where it is seen.
     Mutant("lab/fills", "            fee -= paid\n", "", TRIPS),
     Mutant("lab/performance", "ts[np.maximum(begins - 1, 0)]", "ts[begins]", FALLEN),
+    # Hope that is never given up; a band left twice; one leg on the wrong side; a quote that leans the wrong way.
+    Mutant("strategies/reversion", " or away > params.stop", "", BACK),
+    Mutant("strategies/breakout", "* state.side < 0.0", "* state.side > 0.0", OUTSIDE),
+    Mutant("strategies/pairs", "target(orders, second, -np", "target(orders, second, np", HEDGED),
+    Mutant("strategies/inventory_maker", "<= params.position_max", "<= 2 * params.position_max", LEANS),
+    Mutant("strategies/inventory_maker", "middle - position /", "middle + position /", STOIKOV),
+    Mutant("strategies/inventory_maker", "math.ceil(", "math.floor(", STOIKOV),
+    # Seeds that only change the order of the same draws.
+    Mutant("lab/synthetic", "mix(mix(seed, SALT), number)", "mix(seed, number)", MADE),
 )

@@ -20,10 +20,10 @@ Y, X = 0, 1
 class Pairs(Strategy):
     """Statistical arbitrage of two instruments; on bars."""
 
-    enter: float = parameter(1.5, low=0.0)  # deviations at which it takes a position
+    enter: float = parameter(1.0, low=0.0)  # deviations at which it takes a position
     leave: float = parameter(0.0)  # at which it gives it up
-    delta: float = parameter(1e-5, low=1e-12, high=0.5)  # how fast the ratio may wander
-    noise: float = parameter(0.5, low=1e-9)  # variance of y around the line, currency squared
+    delta: float = parameter(1e-6, low=1e-12, high=0.5)  # how fast the ratio may wander
+    noise: float = parameter(0.1, low=1e-9)  # variance of y around the line, currency squared
     lots: int = parameter(100, low=1)  # of y
     warmup: int = parameter(50, low=1)  # bars that only teach
     hedge: Any = indicator(kalman)
