@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/hot": PATH,
     "ultra/math.py": PATH,
     "ultra/indicators.py": PATH,
+    "ultra/random.py": PATH,
     "ultra/strategy.py": (*FLOOR, *PATH),
     "ultra/inline.py": (*EDGE, "ultra.venues"),
     "ultra/apart.py": (*EDGE, "ultra.venues", "ultra.inline"),
