@@ -20,7 +20,10 @@ HEAD = "derived_AAPL_20120621_head.itch50.gz"
 def settings(strategy: str, **more: Any) -> Any:
     """The configuration that `runs.ran` gives a run."""
     eager = EAGER if strategy == IMBALANCE else {}
-    return load(None, {**SMALL, **eager, "engine.prefault": False, **{key.replace("__", "."): value for key, value in more.items()}})
+    return load(
+        None,
+        {**SMALL, **eager, "engine.prefault": False, **{key.replace("__", "."): value for key, value in more.items()}},
+    )
 
 
 def day(folder: Path, messages: int = 3000, seed: int = 5) -> Path:

@@ -263,7 +263,7 @@ def test_a_performance_is_a_frame_a_page_and_a_line(tmp_path: Path) -> None:
     )
     page = found.html(tmp_path / "a" / "sheet.html").read_text()
     ElementTree.fromstring(page.removeprefix("<!DOCTYPE html>"))
-    assert "script" not in page and "10.00 %" in page
+    assert "script" not in page and "10.000 %" in page
     ElementTree.fromstring(found._repr_html_())
     frame = pytest.importorskip("pandas") and found.frame()
     assert frame["equity"].tolist() == [100, 100, 110] and frame["drawdown"].tolist() == [0, 0, 0]

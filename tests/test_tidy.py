@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/inline.py": (*EDGE, "ultra.venues"),
     "ultra/apart.py": (*EDGE, "ultra.venues", "ultra.inline"),
     "ultra/trial.py": (*EDGE, "ultra.venues", "ultra.inline"),
+    "ultra/impact.py": (*EDGE, "ultra.venues", "ultra.inline", "ultra.trial"),
     "ultra/wired.py": (*EDGE, "ultra.venues", "ultra.inline"),
     "ultra/venues": (*EDGE, "ultra.venues"),
     "ultra/strategies": (*EDGE, "ultra.strategies"),

@@ -4,6 +4,8 @@ The rules and our orders are `paper`'s (or an estimate's, for aggregated feeds);
 a fill is paid for by the account and written down with its reason, then the answer is heard `delay` later. Nothing in
 here reads a record that the engine has not taken: a request takes effect, and an answer is heard, before the first
 market record of a later time is, so no fill can know the future.
+With a MULTIPLE above 1 each lot of the strategy is so many at the venue: it decides as it did, and the account has what
+came of it (a fill is told when it makes a whole lot). With WALKS an order that must trade at once takes any price.
 Known bad case: while answers are late the engine's position lags the account's, as it does in life.
 """
 
@@ -19,7 +21,7 @@ from .venues import account as accounts
 from .venues import delay as delays
 from .venues import estimate, paper
 from .venues import markout as markouts
-from .wire import EXECUTE, FILL, INSTRUMENT, NEW, NONE, RECORD, STATUS, TRADE
+from .wire import BID, EXECUTE, FILL, IMMEDIATE, INSTRUMENT, NEW, NONE, RECORD, STATUS, TRADE
 
 # Why a fill came.
 TOOK, TURN, THROUGH, MET, MATCHED = range(1, 6)
@@ -48,13 +50,24 @@ FILLED: Final = np.dtype(
     ],
     align=True,
 )
-JOINED: Final = np.dtype([("handle", "i8"), ("ahead", "i8"), ("sent_ts", "i8"), ("arrived_ts", "i8")], align=True)
+JOINED: Final = np.dtype(
+    [
+        ("handle", "i8"),
+        ("ahead", "i8"),
+        ("sent_ts", "i8"),
+        ("arrived_ts", "i8"),
+        ("lots", "i8"),  # filled at the venue
+        ("told", "i8"),  # of them, in the strategy's own lots
+    ],
+    align=True,
+)
 # Cells. The first stands where `paper`'s latency does: never, so that `due` alone says when.
-LATENCY_NS, ARRIVES, ARRIVED, DROPPED, HEARD, LOST_FILLS = range(6)
+LATENCY_NS, ARRIVES, ARRIVED, DROPPED, HEARD, LOST_FILLS, MULTIPLE, WALKS = range(8)
 HELD_RECORDS: Final = 1 << 12
 FILLED_RECORDS: Final = 1 << 15
 FILLED_ROOM: Final = 1 << 14  # free before the feed goes on: far more than its ring can fill
 HANDLE_SLOT: Final = 0xFFFFFFFF
+ANY_PRICE: Final = 1 << 45  # of a buy; risk lets no price pass that is worse
 
 
 class Trial(NamedTuple):
@@ -86,7 +99,7 @@ def create(
     """A venue whose rules and orders are `venue`."""
     own_max = len(venue.rows)
     cells = np.zeros(8, np.int64)
-    cells[LATENCY_NS], cells[ARRIVES] = NEVER >> 1, NONE
+    cells[LATENCY_NS], cells[ARRIVES], cells[MULTIPLE] = NEVER >> 1, NONE, 1
     return Trial(
         venue,
         rings.create(RECORD, reply_records),
@@ -215,6 +228,11 @@ def enter(run: Run, request: Any, ts: int) -> None:
         joined.ahead = NONE
         joined.sent_ts = request.ts_event
         joined.arrived_ts = ts
+        joined.lots = 0
+        joined.told = 0
+        request.qty *= trial.cells[MULTIPLE]
+        if trial.cells[WALKS] != 0 and request.flag & IMMEDIATE != 0:
+            request.price = ANY_PRICE if request.side == BID else 1
     at = paper.act(trial.paper, run.engine.book, request, ts)
     if at >= 0:
         joined.ahead = trial.paper.rows[at].ahead
@@ -245,8 +263,23 @@ def said(run: Run, cause: Any, rule: int, sequence: int) -> None:
             why = rule if rule != NONE else rule_of(cause, reply.price)
             write(trial, reply, cause, why, sequence)
             markouts.add(trial.marks, run.engine.market[reply.instrument], np.int64(reply.instrument), reply.ts_event)
-        hear(trial, reply)
+        if trial.cells[MULTIPLE] == 1 or tells(trial, reply):
+            hear(trial, reply)
     rings.release(replies, count)
+
+
+@hot
+def tells(trial: Trial, reply: Any) -> bool:
+    """An answer in lots of the strategy; False for a fill that makes no whole one yet."""
+    multiple, joined = trial.cells[MULTIPLE], trial.joined[reply.order_id & HANDLE_SLOT]
+    if reply.kind != FILL:
+        reply.qty = (reply.qty + multiple - 1) // multiple
+        return True
+    joined.lots += reply.qty
+    reply.qty = joined.lots // multiple - joined.told
+    joined.told += reply.qty
+    whole: bool = reply.qty > 0
+    return whole
 
 
 @hot

@@ -9,8 +9,10 @@ of time, positions at the middle of the touch; fills with what filled them; the 
 Known bad case: the recorded market does not react (venue="paper"); venue="matching" lets it, by its own stated rules.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,17 +28,19 @@ from ..rules import Table
 from ..venues import account as accounts
 from ..venues import estimate, itch
 from ..wire import int_to_symbol
+from . import explain as reasons
+from . import need
 from . import terms as costs
 from .course import BacktestError, Course, Setting
 from .fills import FILLS, Priced, scale_of
-from .performance import Performance, measure
+from .performance import Performance, measure, money
 from .source import ItchFile, Source, source_of
 
 __all__ = ["BacktestError", "Result", "Terms", "backtest"]
 
-VENUES: Final = ("paper",)
+VENUES: Final = ("paper", "matching")
+ITCH_STEP: Final = 100  # a cent
 SECOND_NS: Final = 1_000_000_000
-SMALLEST: Final = 1 << 10  # order_live_max of a configuration made here
 
 
 class Seen(NamedTuple):
@@ -60,6 +64,8 @@ class Terms:
     exponent: int = 2  # of "power"
     venue: str = "paper"
     sample_ns: int = SECOND_NS  # between two points of equity, at first; doubled when there are 16,384
+    multiple: int = 1  # lots at the venue for each that the strategy thinks it has: see `capacity`
+    walks: bool = False  # an order that must trade at once takes any price, level by level
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,62 @@ class Result:
     interest_e9: int
     margin_calls: int  # points of equity at which it did not cover the margin
     margin_called_ts: int  # the first, -1 when there was none
+    damage: str  # what was wrong with the source, "" when nothing was
     loop_s: float = field(compare=False)
+    data: Source = field(repr=False, compare=False)  # to look at the book around a fill again
+    config: Config = field(repr=False, compare=False)
+
+    def explain(self, number: int) -> str:
+        """One fill in words: what, when, behind how much it stood, what filled it and by which rule."""
+        return reasons.sentence(self, number)
+
+    def markouts(self) -> list[reasons.Horizon]:
+        """What fills were worth when they came, and 1 ms to 1 minute later."""
+        return reasons.horizons(self)
+
+    def frame(self) -> Any:
+        """Every fill with its reason and its markouts, as a pandas DataFrame."""
+        return reasons.frame(self, need("pandas"))
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures, for `json.dumps`: money as decimal strings."""
+        return {
+            "strategy": self.strategy,
+            "source": self.source,
+            "parameters": self.parameters,
+            "records": self.records,
+            "orders": self.orders,
+            "cancels": self.cancels,
+            "fills": len(self.fills),
+            "rejects_by_reason": self.rejects,
+            "decision_hash": self.decision_hash,
+            "state_hash": self.state_hash,
+            "performance": self.performance.as_json(),
+            "pnl": f"{self.performance.final_equity - self.performance.initial_cash:f}",
+            "interest": f"{money(self.interest_e9):f}",
+            "margin_calls": self.margin_calls,
+            "fills_by_rule": reasons.by_rule(self),
+            "markouts": [row._asdict() for row in self.markouts()],
+            "damage": self.damage,
+            "records_per_s": round(self.records / self.loop_s) if self.loop_s else 0,
+        }
+
+    def json(self) -> str:
+        """The same as text."""
+        return json.dumps(self.as_json())
+
+    def html(self, path: Path | str, more: Mapping[str, Any] | None = None) -> Path:
+        """Write the tear sheet: one page, self-contained, no script. Returns its path.
+
+        `more` may have the rows of a latency sweep and of a capacity sweep, as `ultra backtest --json` prints them."""
+        from . import sheet
+
+        return sheet.write(Path(path), sheet.of_result(self, more or {}))
+
+    def _repr_html_(self) -> str:
+        from . import sheet
+
+        return sheet.brief(self.performance)
 
 
 def backtest(
@@ -103,18 +164,34 @@ def backtest(
     `data` is a path of ITCH 5.0, a `Tape`, or anything that `ultra.lab.data.load` takes. `given` are fields of Terms
     (cash=, fees=, latency=, ...) in place of those of `terms`. With a `config` its limits hold; without one an ITCH
     file has the default limits, as in `ultra run`, and any other data none but sanity."""
+    found = source_of(data)
+    course, wanted = course_of(
+        strategy, found, parameters=parameters, terms=terms, config=config, progress=progress, **given
+    )
+    course.begin()
+    found.play(course.config, course)
+    return _result(course, wanted, found)
+
+
+def course_of(
+    strategy: str | type | strategies.Loaded,
+    source: Source,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    terms: Terms | None = None,
+    config: Config | None = None,
+    progress: Callable[[dict[str, int]], None] | None = None,
+    **given: Any,
+) -> tuple[Course, Terms]:
+    """A course that has not begun, and the terms it is made under."""
     wanted = replace(terms or Terms(), **given)
     if wanted.venue not in VENUES or wanted.queue not in estimate.MODELS:
         raise BacktestError(
             f"venue {wanted.venue!r}, queue {wanted.queue!r}: there are {VENUES} and {tuple(estimate.MODELS)}"
         )
     loaded = strategy if isinstance(strategy, strategies.Loaded) else strategies.load(strategy)
-    found = source_of(data)
-    settings = _configured(config, found, parameters or {})
-    course = Course(settings, loaded, _setting(wanted, settings, found, config is None), progress)
-    course.begin()
-    found.play(settings, course)
-    return _result(course, wanted, found)
+    settings = _configured(config, source, parameters or {})
+    return Course(settings, loaded, _setting(wanted, settings, source, config is None), progress), wanted
 
 
 def _configured(config: Config | None, source: Source, parameters: Mapping[str, Any]) -> Config:
@@ -148,7 +225,21 @@ def _setting(wanted: Terms, config: Config, source: Source, unlimited: bool) -> 
         wanted.queue,
         wanted.exponent,
         unlimited and not isinstance(source, ItchFile),
+        wanted.multiple,
+        wanted.walks,
+        _steps(source, len(scale)) if wanted.venue == "matching" else None,
     )
+
+
+def _steps(source: Source, count: int) -> Any:
+    """Ticks between two prices of each instrument, for an exchange of our own."""
+    if isinstance(source, ItchFile):
+        return np.full(count, ITCH_STEP, np.int64)
+    if source.kind != "orders":
+        raise BacktestError(
+            f"venue matching needs every order of the market; {source.name} is of {source.kind}: take venue paper"
+        )
+    return np.array([getattr(known, "step", 1) for known in source.instruments], np.int64)
 
 
 def _result(course: Course, wanted: Terms, source: Source) -> Result:
@@ -188,7 +279,10 @@ def _result(course: Course, wanted: Terms, source: Source) -> Result:
         interest_e9=int(cells[accounts.INTEREST_E9]),
         margin_calls=int(cells[accounts.CALLS]),
         margin_called_ts=int(cells[accounts.CALLED_TS]),
+        damage=source.damage,
         loop_s=course.loop_s,
+        data=source,
+        config=course.config,
     )
 
 

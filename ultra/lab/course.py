@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from .. import inline, strategy, trial
+from .. import impact, inline, strategy, trial
 from ..cold import assembly
+from ..cold.assembly import Machine
 from ..config import Config
 from ..hot import engine as engines
 from ..hot import ring as rings
@@ -47,6 +48,9 @@ class Setting(NamedTuple):
     queue: str = "risk-averse"
     exponent: int = 2
     wide: bool = False  # no limits but sanity
+    multiple: int = 1  # lots at the venue for each of the strategy's
+    walks: bool = False  # an order that must trade at once takes any price
+    steps: Any = None  # ticks between two prices of each instrument: then the flow is matched in one book with ours
 
 
 class Course:
@@ -72,16 +76,14 @@ class Course:
             queue=estimate.create(config.engine.own_order_max),
             model=estimate.model(setting.queue, setting.exponent),
         )
-        run = machine.run._replace(venue=venue)
-        run.cells[inline.SAMPLE_EVERY] = 1 << 30
-        pump = inline.build(loaded.hooks, loaded.fingerprint + "-trial", trial.TRIAL)
-        intake = trial.Intake(venue.replies, venue.filled)
-        self.machine = machine._replace(run=run, intake=intake, pump=pump)
+        venue.cells[trial.MULTIPLE], venue.cells[trial.WALKS] = setting.multiple, setting.walks
+        self.machine = _matching(machine, venue, setting.steps) if setting.steps is not None else _paper(machine, venue)
+        self.run.cells[inline.SAMPLE_EVERY] = 1 << 30
         self.account, self.venue = account, venue
         self.fills: list[Any] = []
         self.marks: list[Any] = []
         self.loop_s = 0.0
-        self._checkpoint_at = int(run.cells[inline.CHECKPOINT_AT])
+        self._checkpoint_at = int(self.run.cells[inline.CHECKPOINT_AT])
         self._progress, self._told = progress, 0.0
 
     @property
@@ -106,18 +108,20 @@ class Course:
             assembly.introduce(self.machine)
         self.pump(NO_RECORDS)
 
-    def pump(self, records: Any) -> None:
-        """Take these records, in order (`readied`)."""
+    def pump(self, records: Any, until: int = inline.NEVER) -> None:
+        """Take these records, in order (`readied`); or stop as soon as input `until` is the next one."""
         run, machine, at, stop = self.run, self.machine, 0, len(records)
         cells = run.cells
         while True:
-            cells[inline.CHECKPOINT_AT] = min(self._checkpoint_at, int(cells[inline.NEXT]) + LOOK_RECORDS)
+            cells[inline.CHECKPOINT_AT] = min(self._checkpoint_at, until, int(cells[inline.NEXT]) + LOOK_RECORDS)
             begun = time.perf_counter()
             at = machine.pump(run, machine.intake, records, at, stop)
             self.loop_s += time.perf_counter() - begun
             run.journal.cells[rings.GATE] = run.journal.cells[rings.CURSOR]
             self._collect()
             why = int(cells[inline.STOPPED_FOR])
+            if int(cells[inline.NEXT]) >= until:
+                return
             if why == inline.CHECKPOINT_DUE and int(cells[inline.NEXT]) >= self._checkpoint_at:
                 self.mark(CHECKPOINT)
                 self._checkpoint_at = int(cells[inline.NEXT]) + self.config.engine.checkpoint_records
@@ -136,7 +140,8 @@ class Course:
         found = assembly.state_hash(self.engine)
         self.marks.append(markouts.taken(self.venue.marks, all_of_it=True))
         accounts.finish(self.account, self.engine.market, int(self.engine.cells[engines.NOW]))
-        lost = int(self.venue.cells[trial.LOST_FILLS]) + int(self.venue.cells[trial.DROPPED])
+        cells = self.run.venue.cells
+        lost = int(cells[trial.LOST_FILLS]) + int(cells[trial.DROPPED])
         lost += int(self.venue.paper.cells[trial.DROPPED])
         if lost:
             raise BacktestError(
@@ -158,6 +163,21 @@ class Course:
         if self._progress is not None and time.perf_counter() - self._told > 0.25:
             self._told = time.perf_counter()
             self._progress({"records": int(self.run.cells[inline.MARKET_RECORDS]), "fills": end})
+
+
+def _paper(machine: Machine, venue: trial.Trial) -> Machine:
+    """The loop with the paper venue's rules."""
+    pump = inline.build(machine.loaded.hooks, machine.loaded.fingerprint + "-trial", trial.TRIAL)
+    run = machine.run._replace(venue=venue)
+    return machine._replace(run=run, intake=trial.Intake(venue.replies, venue.filled), pump=pump)
+
+
+def _matching(machine: Machine, venue: trial.Trial, steps: Any) -> Machine:
+    """The loop with an exchange in which our orders meet the recorded ones."""
+    market = impact.create(venue, machine.run.feed, steps, machine.config.engine.order_live_max)
+    pump = inline.build(machine.loaded.hooks, machine.loaded.fingerprint + "-impact", impact.IMPACT)
+    run = machine.run._replace(venue=market)
+    return machine._replace(run=run, intake=impact.Seat(market, run.engine, run.feed, run.cells), pump=pump)
 
 
 def readied(records: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import tape as tapes
 from .extra import LabError
-from .readers import DataError, bars, capture, itch, names, scale, stamps, ticks
+from .readers import DataError, bars, capture, dbn, itch, lobster, names, scale, stamps, ticks
 from .readers import columns as tables
 from .sniff import sniff
 from .tape import Tape, TapeError
@@ -71,6 +71,8 @@ def load(
     if kinds[0] in ("capture", "dialogue"):
         _refuse_mixed(paths, kinds, ("capture", "dialogue"))
         return capture.tape(paths, wish, partial=partial, progress=progress)
+    if "lobster" in kinds:
+        return lobster.tape(paths, wish, date)
     return _of_files(kinds[0], paths, kinds, wish, columns, date)
 
 
@@ -87,6 +89,8 @@ def _of_files(
         return _only(tapes.open(paths[0]), wish.symbols)
     if kind == "itch":
         return itch.tape(paths[0], wish.symbols, date)
+    if kind in ("dbn", "dbz"):
+        return dbn.tape(paths[0], wish)
     return _table(lambda: tables.of_file(paths[0], _listed(given)), wish, given)
 
 

@@ -32,6 +32,7 @@ from .fills import Priced, empty, held, scale_of, traded_e9, trips_of
 DAY_NS: Final = 86_400_000_000_000
 YEAR_NS: Final = 31_557_600_000_000_000  # of 365.25 days
 NAN: Final = math.nan
+extra = need  # a package of the extra `lab`, or LabError
 
 
 class PerformanceError(ValueError):
@@ -87,7 +88,7 @@ class Performance:
 
     def frame(self) -> Any:
         """The course as a pandas DataFrame: index time (UTC), columns equity and drawdown."""
-        pandas = need("pandas")
+        pandas = extra("pandas")
         return pandas.DataFrame(
             {"equity": self.equity_e9 / 1e9, "drawdown": drawdowns(self.equity_e9, _e9(self.initial_cash))},
             index=pandas.to_datetime(self.ts, unit="ns", utc=True),
@@ -95,7 +96,7 @@ class Performance:
 
     def trades_frame(self) -> Any:
         """The round trips as a pandas DataFrame: prices and money in the currency, time in UTC."""
-        pandas = need("pandas")
+        pandas = extra("pandas")
         trips, ticks = self.trades(), [found.tick_e9 / 1e9 for found in self.instruments]
         tick = np.array(ticks or [0.0])[trips["instrument"]]
         return pandas.DataFrame(

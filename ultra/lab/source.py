@@ -17,7 +17,7 @@ from ..hot import ring as rings
 from ..venues import itch
 from ..wire import INSTRUMENT, NONE, RECORD, STATUS, TRADING
 from . import tape as tapes
-from .course import BacktestError, Course, readied
+from .course import BacktestError, readied
 from .fills import Priced
 
 BATCH_RECORDS: Final = 1 << 16
@@ -34,6 +34,16 @@ class Tape(Protocol):
         """Its records, in order, so many at a time."""
 
 
+class Player(Protocol):
+    """Who takes what is played: a course."""
+
+    def pump(self, records: Any) -> None:
+        """Take these records, in order."""
+
+    def mark(self) -> None:
+        """A part of a file is through."""
+
+
 class Source(Protocol):
     """What can be played."""
 
@@ -46,16 +56,21 @@ class Source(Protocol):
         """Known before the first record, or empty."""
 
     @property
+    def kind(self) -> str:
+        """As a tape's: what its records say of the market."""
+
+    @property
     def damage(self) -> str:
         """What was wrong with it, '' when nothing was."""
 
-    def play(self, config: Config, course: Course) -> None:
+    def play(self, config: Config, course: Player) -> None:
         """Hand all of it to the course."""
 
 
 class ItchFile:
     """A recorded day, decoded block by block."""
 
+    kind = "orders"
     instruments: Sequence[Priced] = ()
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +78,7 @@ class ItchFile:
         if not path.is_file():
             raise FileNotFoundError(2, "No such file", str(path))
 
-    def play(self, config: Config, course: Course) -> None:
+    def play(self, config: Config, course: Player) -> None:
         """As `cold.live` plays it, mark by mark."""
         decoder, ring = assembly.decoder_of(config), rings.create(RECORD, BATCH_RECORDS)
 
@@ -91,12 +106,12 @@ class TapeSource:
     damage = ""
 
     def __init__(self, tape: Tape, name: str) -> None:
-        self._tape, self.name = tape, name
+        self._tape, self.name, self.kind = tape, name, str(getattr(tape, "kind", "orders"))
         self.instruments: Sequence[Priced] = tuple(tape.instruments)
         if not self.instruments:
             raise BacktestError(f"{name} has no instruments: what its ticks and lots are worth is not known")
 
-    def play(self, config: Config, course: Course) -> None:
+    def play(self, config: Config, course: Player) -> None:
         """Batch by batch."""
         first = True
         for batch in self._tape.batches(BATCH_RECORDS):

@@ -174,7 +174,10 @@ def parsed(kind: Callable[..., Any], text: str, known: "Words") -> Any:
         if not equals or word not in known:
             raise TermsError(f"{part!r}: wanted {', '.join(f'{key}=...' for key in known)}")
         name, read = known[word]
-        found[name] = read(value)
+        try:
+            found[name] = read(value)
+        except ValueError as error:
+            raise TermsError(f"{part!r}: {error}") from None
     return kind(**found)
 
 
@@ -201,4 +204,22 @@ def fees_of(text: str) -> Fees:
 def latency_of(text: str) -> Latency:
     """`10us`, or `order=10us,answer=10us,sell=12us,cancel=8us,jitter=5us,seed=1`."""
     found: Latency = parsed(Latency, text if "=" in text else f"order={text}", LATENCY_WORDS)
+    return found
+
+
+SLIPPAGE_WORDS: Final[Words] = {"ticks": ("ticks", int), "bps": ("bps", str)}
+INTEREST_WORDS: Final[Words] = {
+    "borrow": ("borrow_percent", str), "debit": ("debit_percent", str), "margin": ("margin_percent", str),
+}  # fmt: skip
+
+
+def slippage_of(text: str) -> Slippage:
+    """`ticks=1,bps=0.1`."""
+    found: Slippage = parsed(Slippage, text, SLIPPAGE_WORDS)
+    return found
+
+
+def interest_of(text: str) -> Interest:
+    """`borrow=3,debit=5.5,margin=25`, percent."""
+    found: Interest = parsed(Interest, text, INTEREST_WORDS)
     return found

@@ -92,6 +92,8 @@ def taken(marks: Markouts, *, all_of_it: bool = False) -> Any:
     start, end = int(cells[GATE]), int(cells[COUNT] if all_of_it else cells[CURSOR + HORIZONS - 1])
     found = marks.rows[np.arange(start, end) & (len(marks.rows) - 1)].copy()
     cells[GATE] = end
+    if all_of_it:
+        cells[CURSOR : CURSOR + HORIZONS], cells[NEXT_TS] = end, NEVER
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ...wire import ASK, BID, LEVEL, NONE, TRADE
+from ...wire import ASK, BID, LEVEL, NONE, SIDED, TRADE
 from . import DataError, scale
 
 Level = Sequence[str]  # price, quantity, as the venue wrote them
@@ -127,7 +127,21 @@ class Feed:
             raise DataError(f"{event.symbol}: {error}") from error
 
     def _emit(self, kind: int, book: Book, side: int, price: int, qty: int) -> None:
-        self.rows.append((kind, side, 0, book.index, self._row, self.now, self._recv, NONE, price, qty, 0))
+        self.rows.append(
+            (
+                kind,
+                side,
+                SIDED if kind == TRADE else 0,
+                book.index,
+                self._row,
+                self.now,
+                self._recv,
+                NONE,
+                price,
+                qty,
+                0,
+            )
+        )
 
     def _snapshot(self, book: Book, row: int, event: Snapshot) -> None:
         self._replace(book, (event.bids, event.asks))

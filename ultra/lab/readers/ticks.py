@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ...wire import ASK, BID, LEVEL, NONE, RECORD, TRADE
+from ...wire import ASK, BID, LEVEL, NONE, RECORD, SIDED, TRADE
 from ..tape import Instrument, Tape, introduced
 from . import DataError, scale, stamps
 from .bars import DEFAULT_LOT_E9, Wish
@@ -111,7 +111,8 @@ def _fill(
         done = grid[here, DONE]
         done["kind"] = np.where(price > 0, TRADE, 0)
         done["price"], done["qty"], done["instrument"] = price, qty, index
-        done["side"] = _resting(part["side"], rows) if "side" in part else 0
+        if "side" in part:
+            done["side"], done["flag"] = _resting(part["side"], rows), SIDED
         grid[here, DONE] = done
 
 
