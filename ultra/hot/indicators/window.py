@@ -128,7 +128,7 @@ def distance(state: Any, x: float) -> float:
 
 
 def check(state: Any) -> None:
-    """What holds of either memory between two values: the block is the first `at` of the past; no square is negative."""
+    """What holds of either memory between two values: the block is the first `at` of the past, no square negative."""
     at, seen, length = int(state["at"]), int(state["seen"]), int(state["length"])
     past = [float(value) for value in state["past"][:at]]
     assert 0 <= seen <= length <= len(state["past"]) and (0 <= at < length or seen == 0)
