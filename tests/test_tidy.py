@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/config.py": ("ultra.wire", "ultra.rules", "ultra.config_link", "ultra.config_exchange"),
     "ultra/hot": PATH,
     "ultra/math.py": PATH,
+    "ultra/indicators.py": PATH,
     "ultra/random.py": PATH,
     "ultra/strategy.py": (*FLOOR, *PATH, "ultra.strategy_check", "ultra.strategy_problem", "ultra.strategy_words"),
     "ultra/strategy_check.py": (*FLOOR, *PATH, "ultra.strategy_problem", "ultra.strategy_words"),

@@ -29,16 +29,22 @@ if TYPE_CHECKING:
         sell_of,
         target,
     )
-    from .strategy import Strategy, parameter, state
+    from .strategy import Strategy, indicator, parameter, state
 
 __version__ = "0.1.0"
 __all__ = [
     "ASK", "AT_MARKET", "BID", "EVERY", "IMMEDIATE", "NONE", "POST_ONLY", "THIS", "Strategy", "attach", "buy",
-    "buy_at_market", "buy_of", "cancel", "cancel_all", "parameter", "pending", "replace", "sell", "sell_at_market",
-    "sell_of", "state", "target",
+    "buy_at_market", "buy_of", "cancel", "cancel_all", "indicator", "parameter", "pending", "replace", "sell",
+    "sell_at_market", "sell_of", "state", "target",
 ]  # fmt: skip
 
-_HOMES = {"Strategy": "strategy", "parameter": "strategy", "state": "strategy", "attach": "cold.view"}
+_HOMES = {
+    "Strategy": "strategy",
+    "parameter": "strategy",
+    "indicator": "strategy",
+    "state": "strategy",
+    "attach": "cold.view",
+}
 
 
 def __getattr__(name: str) -> Any:

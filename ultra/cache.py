@@ -34,10 +34,12 @@ SOURCES = (
     "impact.py",
     "cache.py",
     "hot/*.py",
+    "hot/indicators/*.py",
     "venues/*.py",
     "lab/fills.py",
     "lab/around.py",
     "lab/bar_*.py",
+    "lab/synthetic.py",
 )
 
 # Called with (function name, seconds) around each compilation; seconds is None when it starts.

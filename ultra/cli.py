@@ -79,9 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (
-        trade, backtests, optimize, data, replays, journal, desk, views, machine, rings, captures, venue,
-    ):  # fmt: skip
+    for group in (trade, backtests, optimize, data, replays, journal, desk, views, machine, rings, captures, venue):
         group.add(commands)
     return parser
 

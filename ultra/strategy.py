@@ -46,6 +46,7 @@ class _Field:
     low: float | None
     high: float | None
     shape: tuple[int, ...]
+    dtype: Any = None  # of a state that is a record of its own: an indicator's memory
 
 
 def parameter(default: Any, *, low: float | None = None, high: float | None = None) -> Any:
@@ -56,6 +57,12 @@ def parameter(default: Any, *, low: float | None = None, high: float | None = No
 def state(default: Any = 0, *, length: int | None = None) -> Any:
     """A value kept between events, one per instrument; with `length` an array."""
     return _Field("state", default, None, None, () if length is None else (length,))
+
+
+def indicator(kind: Any, length: int = 0) -> Any:
+    """An indicator's memory, one per instrument, for windows of up to `length` values: `fast: Any = indicator(sma,
+    200)`, then `sma(state.fast, price, 20)` in a hook (`ultra.indicators`)."""
+    return _Field("state", 0, None, None, (), kind.dtype(length))
 
 
 class Strategy:
@@ -218,6 +225,8 @@ def _fields(cls: type, name: str) -> dict[str, _Field]:
 
 def _typed(name: str, annotation: Any, field: _Field) -> _Field:
     """The field with a default of the annotated type: `edge: float = parameter(0)` is a float."""
+    if field.dtype is not None:
+        return field
     if annotation not in _TYPES:
         raise StrategyError(f"{name}: {getattr(annotation, '__name__', annotation)} is not int, float or bool")
     if annotation is float:
@@ -229,7 +238,7 @@ def _typed(name: str, annotation: Any, field: _Field) -> _Field:
 
 def _dtype(fields: Mapping[str, _Field], kind: str) -> Any:
     columns: list[Any] = [
-        (key, "f8" if isinstance(field.default, float) else "i8", field.shape)
+        (key, field.dtype or ("f8" if isinstance(field.default, float) else "i8"), field.shape)
         for key, field in fields.items()
         if field.kind == kind
     ]
@@ -241,7 +250,10 @@ class _Named(np.record):  # type: ignore[misc]
 
     def __getattribute__(self, name: str) -> Any:
         fields = np.void.__getattribute__(self, "dtype").fields
-        return self[name] if name in fields else np.record.__getattribute__(self, name)
+        if name not in fields:
+            return np.record.__getattribute__(self, name)
+        found = self[name]
+        return found.view(np.dtype((_Named, found.dtype))) if isinstance(found, np.void) else found
 
 
 def _records(count: int, dtype: Any) -> Any:
