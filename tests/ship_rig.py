@@ -14,7 +14,14 @@ from ultra.cold.shipment import Limits
 from ultra.wire import ADD, CHECKPOINT, FILL, RECORD
 
 # Few records a message, and acks that are soon late.
-QUICK = Limits(records_max=64, ack_ns=1_500_000_000, retry_ns=20_000_000, retry_max_ns=200_000_000, partitions=2)
+QUICK = Limits(
+    records_max=64,
+    ack_ns=1_500_000_000,
+    retry_ns=20_000_000,
+    retry_max_ns=200_000_000,
+    doubt_ns=600_000_000,
+    partitions=2,
+)
 
 
 def rows(first: int, count: int) -> Any:

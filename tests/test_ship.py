@@ -330,19 +330,24 @@ def test_with_tls_both_sides_show_a_certificate(tmp_path: Path, grown: Grown, ce
     )
     grown.grow(50).close()
     with nats_rig.single(tmp_path, tls) as server:
-        url = f"tls://desk:s3cret@127.0.0.1:{server.port}"
-        words = ["ship", str(grown.folder), "--once", "--json", "--to"]
+        url, good, bad, open_file = f"tls://127.0.0.1:{server.port}", files / "good", files / "bad", files / "open"
+        for path, word in ((good, "s3cret\n"), (bad, "other\n"), (open_file, "s3cret\n")):
+            path.write_text(word)
+            path.chmod(0o600 if path != open_file else 0o644)
+        words = ["ship", str(grown.folder), "--once", "--json", "--user", "desk", "--password-file", str(good), "--to"]
         keys = ["--tls-ca", f"{files}/ca.pem", "--tls-cert", f"{files}/client.pem", "--tls-key", f"{files}/client.key"]
         code, found, said = ultra(*words, url, *keys)
         assert code == 0 and found["replicated"] == 50, said
         assert "s3cret" not in json.dumps(found) + said
-        place = {"ca": files / "ca.pem"}
-        for wrong, more in (
-            (url, place),  # no certificate
-            (url.replace("s3cret", "x"), place | {"cert": files / "client.pem", "key": files / "client.key"}),
-            (url, {"ca": files / "server.pem"}),
-        ):
-            line = shipper.Line(shipper.place_of(wrong, **more))
+        right: dict[str, Any] = {
+            "user": "desk", "password": good, "ca": files / "ca.pem", "cert": files / "client.pem",
+            "key": files / "client.key",
+        }  # fmt: skip
+        for wrong in (
+            {"cert": None, "key": None}, {"password": bad}, {"password": open_file}, {"password": files / "none"},
+            {"user": "other"}, {"ca": files / "client.pem"},
+        ):  # fmt: skip
+            line = shipper.Line(shipper.place_of(url, **(right | wrong)))
             with pytest.raises(shipper.LineError):
                 shipper.asyncio.run(line.open())
 

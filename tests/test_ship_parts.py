@@ -73,10 +73,15 @@ def test_a_waybill_of_any_bytes_is_none(data: bytes) -> None:
 # ---- addresses and streams
 
 
-def test_addresses_are_read_and_passwords_are_not_repeated() -> None:
-    place = shipper.place_of("nats://desk:secret@a:1,b:2/orders")
-    assert place.servers == ("nats://desk:secret@a:1", "nats://b:2") and place.stream == "orders"
+def test_addresses_are_read_and_have_no_password() -> None:
+    place = shipper.place_of("nats://a:1,b:2/orders")
+    assert place.servers == ("nats://a:1", "nats://b:2") and place.stream == "orders"
     assert str(place) == "a:1,b:2"
+    with pytest.raises(shipper.LineError) as found:
+        shipper.place_of("nats://desk:secret@a:1")
+    assert "secret" not in str(found.value)
+    with pytest.raises(shipper.LineError, match="belong together"):
+        shipper.place_of("nats://a", user="desk")
     assert shipper.place_of("tls://h").stream == ""
     for wrong in ("http://a", "nats://", "nats://a/b/c", "nats://a/b.c", "a:4222", ""):
         with pytest.raises(shipper.LineError, match="wanted nats://"):
