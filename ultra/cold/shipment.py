@@ -164,9 +164,10 @@ class Shipment:
                 self._confirm(last.through, seen.last)
         return self._known
 
-    def check(self, seen: Seen, least: int, now: int) -> None:
-        """Now and then: the stream must still hold all that it acked. `least` is `highest` as it was when it was asked;
-        `tail` is not looked at."""
+    def check(self, seen: Seen, least: int = FOREVER, now: int = 0) -> None:
+        """Now and then: the stream must still hold all that it acked. `least` is `highest` as it was when it was asked,
+        since acks may overtake the answer; `tail` is not looked at."""
+        least = min(least, self._highest)
         if self.state == SHIP and not self._is_purged(seen) and seen.last < least:
             self._end(f"message {least} was acked, and {seen.last} is its last", now)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cold import segment, superblock, waybill
+from ..cold import segment, superblock
 from ..cold.disk import Folder
 from ..cold.native import crc32c
 from ..cold.segment import META, RECORDS, RETIRED, Frame, JournalError
@@ -45,10 +45,8 @@ def check(folder: Path) -> dict[str, Any]:
 
 def compact(folder: Path, below: int = 0, level: int = 9) -> dict[str, Any]:
     """Pack all segments but the last (zstd), and retire those whose inputs are all below a sequence that a snapshot
-    covers; of a journal that is shipped, only what its stream has. JournalError when it is damaged: nothing is done
-    then."""
-    facts, bill = _survey(folder), waybill.read(folder)
-    below = min(below, bill.through) if bill is not None else below
+    covers. JournalError when it is damaged: nothing is done then."""
+    facts = _survey(folder)
     before = sum((folder / name).stat().st_size for name, _, _ in facts)
     retired = [fact for fact in facts[:-1] if fact[1] <= below]
     if retired:
