@@ -101,11 +101,14 @@ def test_told_to_stop_it_ships_what_it_has_and_goes_on_there(server: Server, gro
     assert_holds(server.url, stream_of(grown.folder), tmp_path / "back", 600)
 
 
-def test_a_terminated_process_ends_in_good_order(server: Server, grown: Grown) -> None:
-    grown.grow(300)
-    words = command("ship", str(grown.folder), "--to", server.url, "--json")
+def test_a_process_waits_for_a_run_and_terminated_ends_in_good_order(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    code, _, said = ultra("ship", str(folder), "--to", server.url, "--once")
+    assert code == 4 and "no journal" in said
+    words = command("ship", str(folder), "--to", server.url, "--json")
     process = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    until(lambda: (bill := waybill.read(grown.folder)) is not None and bill.through == 300, "all is shipped")
+    Grown(folder).grow(300)
+    until(lambda: (bill := waybill.read(folder)) is not None and bill.through == 300, "all is shipped")
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0 and json.loads(out)["replicated"] == 300

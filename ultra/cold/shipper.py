@@ -126,6 +126,8 @@ class Line:
             options["tls"] = context
         try:
             self._nats = await asyncio.wait_for(nats.connect(**options), 2 * CONNECT_S * len(self.place.servers))
+        except ImportError as error:
+            raise LineError(f"--creds needs {error.name}: pip install 'nats-py[nkeys]'") from error
         except _errors() as error:
             raise LineError(f"{self.place}: {self.why or _said(error)}") from error
 
