@@ -75,6 +75,7 @@ LARGER = "test_venues_of_choice.py::test_an_order_made_larger_walks_the_book_and
 FUTURE = "test_lookahead.py::test_a_series_is_changed_behind_the_cut_only"
 TRIPS = "test_performance.py::test_the_fees_of_trips_and_of_what_is_open_are_those_of_all_fills"
 FALLEN = "test_performance.py::test_drawdowns_are_those_found_point_by_point"
+SHIPPED = "test_shipment.py::test_whatever_the_network_does_the_stream_is_the_journal"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
 SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
@@ -643,4 +644,9 @@ MUTANTS = (
     Mutant("lab/validate", "        cash_e9 = int(equity[-1])\n", "", WALKED),
     Mutant("lab/overfit", "(trials * math.e)", "trials", DEFLATED),
     Mutant("lab/overfit", "steps - began) % periods", "steps - began) % (periods + 1)", BOOTSTRAP),
+    # The shipper: a message that does not say which one it follows on; an epoch that has many under way at once, while
+    # some of the one before may still come; a reader who takes these for good.
+    Mutant("cold/shipment", "            EXPECTED_SEQUENCE: str(self._sequence),\n", "", SHIPPED),
+    Mutant("cold/shipment", "seen.last) + WINDOW_MAX\n", "seen.last)\n", SHIPPED),
+    Mutant("cold/delivery", "if parcel.epoch < self.epoch:", "if parcel.epoch < 0:", SHIPPED),
 )

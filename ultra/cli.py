@@ -27,6 +27,7 @@ from .commands import (
     optimize,
     replays,
     rings,
+    ship,
     trade,
     venue,
     views,
@@ -66,6 +67,8 @@ def _code_of(error: Exception) -> int:
         "CapsuleError": JOURNAL, "ImageError": JOURNAL, "BacktestError": USAGE, "TermsError": USAGE,
         "PerformanceError": USAGE, "LabError": USAGE, "DataError": DAMAGED, "TapeError": DAMAGED,
         "SearchError": USAGE, "BarError": USAGE, "JobError": LOST,
+        "CapsuleError": JOURNAL, "ImageError": JOURNAL, "ShipError": NO, "LineError": USAGE, "BerthError": USAGE,
+        "DeliveryError": JOURNAL, "LandingError": JOURNAL, "ParcelError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -79,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, backtests, optimize, data, replays, journal, desk, views, machine, rings, captures, venue):
+    for group in (
+        trade, backtests, optimize, data, replays, journal, desk, views, ship, machine, rings, captures, venue,
+    ):  # fmt: skip
         group.add(commands)
     return parser
 
