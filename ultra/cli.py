@@ -18,6 +18,7 @@ from .commands import (
     NO,
     USAGE,
     captures,
+    chaos,
     desk,
     fail,
     journal,
@@ -60,7 +61,7 @@ def _code_of(error: Exception) -> int:
         "NoRoomError": USAGE, "BenchError": NO, "MulticastError": USAGE, "GatewayError": USAGE,
         "ExchangeError": USAGE, "OperatorError": USAGE, "OrderServerError": USAGE, "LoadError": USAGE,
         "DeskError": USAGE, "CommandError": USAGE, "ProjectionError": JOURNAL, "ServeError": USAGE,
-        "CapsuleError": JOURNAL, "ImageError": JOURNAL,
+        "CapsuleError": JOURNAL, "ImageError": JOURNAL, "LabelError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, replays, journal, desk, views, machine, rings, captures, venue):
+    for group in (trade, replays, journal, desk, views, machine, rings, captures, venue, chaos):
         group.add(commands)
     return parser
 

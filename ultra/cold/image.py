@@ -32,7 +32,7 @@ from ..hot import pool as pools
 from ..hot import reindex
 from ..hot import ring as rings
 from ..hot import table as tables
-from . import assembly, segment
+from . import assembly, labels, segment
 from .disk import sync_folder
 from .native import crc32c
 
@@ -246,15 +246,21 @@ def _write(path: Path, image: Image) -> None:
     file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:
         try:
-            for blob in packed(image):
+            blobs = packed(image)
+            for number, blob in enumerate(blobs):
+                if number == len(blobs) // 2:
+                    labels.at("image.write.mid")
                 view = memoryview(blob)
                 while len(view):
                     written = os.write(file, view)  # on a line of its own: in a slice, mypyc calls it twice
                     view = view[written:]
+            labels.at("image.sync.before")
             os.fdatasync(file)
         finally:
             os.close(file)
+        labels.at("image.rename.before")
         os.rename(hidden, path)
+        labels.at("image.rename.after")
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(hidden)
