@@ -57,6 +57,7 @@ OPEN_BY = "test_background.py::test_what_is_entered_is_what_the_recording_says_i
 HALF = "test_agents.py::test_what_is_excited_halves_with_the_half_life"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
+SHIPPED = "test_shipment.py::test_whatever_the_network_does_the_stream_is_the_journal"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
 SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
@@ -403,4 +404,9 @@ MUTANTS = (
     Mutant("cold/segment", "crc32c(header[:56], chain)", "crc32c(header, chain)", CHAIN),
     Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
     Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
+    # The shipper: a message that does not say which one it follows on; an epoch that has many under way at once, while
+    # some of the one before may still come; a reader who takes these for good.
+    Mutant("cold/shipment", "            EXPECTED_SEQUENCE: str(self._sequence),\n", "", SHIPPED),
+    Mutant("cold/shipment", "seen.last) + WINDOW_MAX\n", "seen.last)\n", SHIPPED),
+    Mutant("cold/delivery", "if parcel.epoch < self.epoch:", "if parcel.epoch < 0:", SHIPPED),
 )
