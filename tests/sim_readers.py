@@ -1,0 +1,225 @@
+"""Those who read the journal in a simulated world: the follower, the projector and the shipper, an actor each.
+
+A follower replays and takes snapshots, each only of what it made durable itself. A projector commits its tables
+together with their sequence and chain, and trusts them by the product's own rule. A shipper ships what it made durable,
+as the product's head says. What of them is only memory is gone when they are killed.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sim_disk import SimDisk
+from sim_engine import Plain, Toy, replay, restored
+from sim_net import LinkError
+
+from ultra.cold import image as images
+from ultra.cold import projector, segment
+from ultra.cold.segment import RECORDS, Frame
+from ultra.cold.shipment import LOOK, SHIP, Cursor, Shipment
+from ultra.wire import RECORD
+
+if TYPE_CHECKING:
+    from sim_world import World
+
+FOLDER, CAPACITY = Path("sim"), 16
+KEEP = 2
+
+
+class Follower:
+    """A second engine on the journal, which takes the snapshots."""
+
+    def __init__(self, world: "World") -> None:
+        self.world, self.toy, self.due = world, None, 0
+        self.agreed = 0
+
+    def step(self) -> None:
+        world = self.world
+        if not segment.is_used(FOLDER, world.disk):
+            return
+        if self.toy is None:
+            images.sweep(FOLDER, world.disk)
+            self.toy, _ = newest(world.disk, world)
+            self.due = self.toy.next + 8
+        frames = world.frames()
+        self.agreed += replay(self.toy, frames)
+        if self.toy.next >= self.due and frames:
+            self.due = self.toy.next + 5 + int(world.rand() * 20)
+            sync(world.disk, frames[-1].segment)
+            if world.rand() < 0.1:
+                world.disk.fail_after = int(world.rand() * 8)
+            try:
+                images.write(FOLDER, self.toy.image(frames_id(world.disk)), world.disk)
+            except images.ImageError:
+                return  # no room, or the disk failed: the older ones are as they were
+            finally:
+                world.disk.fail_after = 1 << 60
+            world.taken[self.toy.next] = self.toy.digest()
+            for old in images.snapshots(FOLDER, self.toy.next, world.disk)[KEEP:]:
+                world.disk.unlink(old.name)
+                world.taken.pop(images.sequence_of(old), None)
+
+
+def frames_id(disk: SimDisk) -> bytes:
+    _, name = segment.segment_names(FOLDER, disk)[0]
+    return segment.read_head(disk.read(name), name, 0).journal_id
+
+
+def sync(disk: SimDisk, name: str) -> None:
+    """Make durable what was read of this segment; those before it were when they were sealed."""
+    handle = disk.open(name)
+    disk.fdatasync(handle)
+    disk.close(handle)
+
+
+def newest(disk: SimDisk, world: "World") -> tuple[Toy, list[str]]:
+    """The state of the newest good snapshot, and why newer ones were passed over."""
+    skipped, through = [], max((frame.through for frame in world.frames()), default=0)
+    for path in images.snapshots(FOLDER, 1 << 60, disk):
+        try:
+            image = images.read(path, disk)
+            if image.journal_id != frames_id(disk) or image.sequence > through:
+                raise images.ImageError(f"{path} is of {image.sequence} inputs, the journal has {through}")
+            return restored(image), skipped
+        except images.ImageError as error:
+            skipped.append(str(error))
+    return Toy(), skipped
+
+
+class Projector:
+    """Tables that are committed together with their sequence and chain."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.commits: list[tuple[int, int, Plain]] = [(0, 0, Plain())]
+        self.started = False
+        self.agreed_again = 0
+
+    def step(self, all_of_it: bool = False) -> None:
+        world = self.world
+        frames = world.frames()
+        if not frames:
+            return
+        sequence, chain, committed = self.commits[-1]
+        if not self.started:
+            if not projector.agrees(iter(frames), sequence, chain):
+                self.commits = [(0, 0, Plain())]
+                sequence, chain, committed = self.commits[-1]
+            self.started = True
+        most = len(frames) if all_of_it else int(world.rand() * (len(frames) + 1))
+        plain, found, through = copied(committed), 0, 0
+        for frame in frames[:most]:
+            found, through = projector.chained(found, frame), max(through, frame.through)
+            if frame.kind == RECORDS and frame.through > sequence:
+                plain.take(frame.payload if frame.first >= sequence else behind(frame, sequence))
+        if through > sequence and (all_of_it or world.rand() < 0.8):  # else it dies before the commit
+            self.commits.append((through, found, plain))
+
+    def power_cut(self) -> None:
+        """The database is that of one of the last commits."""
+        back = int(self.world.rand() * min(3, len(self.commits)))
+        del self.commits[len(self.commits) - back :]
+        self.started = False
+
+
+def copied(plain: Plain) -> Plain:
+    found = Plain()
+    found.rows, found.position = list(plain.rows), dict(plain.position)
+    return found
+
+
+def behind(frame: Frame, sequence: int) -> bytes:
+    return b"".join(frame.payload[at : at + 64] for at in range(0, len(frame.payload), 64)
+                    if int.from_bytes(frame.payload[at + 8 : at + 16], "little") >= sequence)  # fmt: skip
+
+
+class Shipper:
+    """The shipper's process: reads the journal, makes sure of it, and sends what the head says."""
+
+    def __init__(self, world: "World", cursor: Cursor, resend: bool = False) -> None:
+        self.world, self.link, self.at = world, 0, 0
+        self.ship: Shipment | None = None
+        self.cursor, self.resend = cursor, resend
+        self.owed = False  # an alarm: it knows of what the stream has lost
+        world.writers += 1
+        self.writer = world.writers
+
+    def step(self, flush: bool = False) -> None:
+        world = self.world
+        frames = self._durable()
+        if not frames:
+            return
+        if self.ship is None:
+            self.ship = Shipment(
+                frames_id(world.disk), "S", frames[0].payload, self.writer, limits=world.limits, cursor=self.cursor,
+                resend=self.resend,
+            )  # fmt: skip
+        ship, now = self.ship, world.now
+        if ship.state == LOOK and now >= ship.due():
+            self._look(frames)
+        if ship.state == SHIP:
+            self._put(frames)
+            while (message := ship.take(now, flush)) is not None:
+                world.net.send(self.link, message, now)
+            self._hear()
+            ship.tick(now)
+        ship.check_self()
+        if world.rand() < 0.3:
+            self.cursor = ship.cursor  # written down
+
+    def _durable(self) -> list[Frame]:
+        """What the journal holds, and certainly goes on to hold."""
+        frames = self.world.frames()
+        if frames:
+            sync(self.world.disk, frames[-1].segment)
+        return frames
+
+    def _look(self, frames: list[Frame]) -> None:
+        ship, world = self.ship, self.world
+        assert ship is not None
+        try:
+            self.link = world.net.connect(world.now)
+            seen = world.net.seen(self.link, world.now)
+        except LinkError:
+            ship.lost("nobody answers", world.now)
+            return
+        self.at = ship.look(seen, max(frame.through for frame in frames), world.now)
+
+    def _put(self, frames: list[Frame]) -> None:
+        ship, through = self.ship, 0
+        assert ship is not None
+        for frame in frames:
+            before, through = through, max(through, frame.through)
+            if through <= self.at or through == before:
+                continue
+            if ship.room < CAPACITY:
+                break
+            records = np.frombuffer(frame.payload, RECORD) if frame.kind == RECORDS else np.zeros(0, RECORD)
+            ship.put(before, records, through, self.world.now)
+            self.at = through
+
+    def _hear(self) -> None:
+        ship, world = self.ship, self.world
+        assert ship is not None
+        for answer in world.net.answers(self.link, world.now):
+            if answer.code:
+                ship.refused(answer.message, answer.code, "refused", world.now)
+            else:
+                ship.acked(answer.message, answer.sequence, answer.duplicate, world.now)
+
+    def check(self) -> None:
+        """Now and then it looks whether the stream is still what it was."""
+        if self.ship is not None and self.ship.state == SHIP:
+            try:
+                self.ship.check(self.world.net.seen(self.link, self.world.now))
+            except LinkError:
+                self.ship.lost("nobody answers", self.world.now)
+
+    @property
+    def alarm(self) -> str:
+        return self.ship.alarm if self.ship is not None else ""
+
+    @property
+    def highest(self) -> int:
+        """Of the stream, as far as this process knows."""
+        return max(self.cursor.sequence, self.ship._highest if self.ship is not None else 0)
