@@ -25,6 +25,7 @@ from .commands import (
     machine,
     replays,
     rings,
+    ship,
     trade,
     venue,
     views,
@@ -61,7 +62,8 @@ def _code_of(error: Exception) -> int:
         "NoRoomError": USAGE, "BenchError": NO, "MulticastError": USAGE, "GatewayError": USAGE,
         "ExchangeError": USAGE, "OperatorError": USAGE, "OrderServerError": USAGE, "LoadError": USAGE,
         "DeskError": USAGE, "CommandError": USAGE, "ProjectionError": JOURNAL, "ServeError": USAGE,
-        "CapsuleError": JOURNAL, "ImageError": JOURNAL, "LabelError": USAGE,
+        "CapsuleError": JOURNAL, "ImageError": JOURNAL, "ShipError": NO, "LineError": USAGE, "BerthError": USAGE,
+        "DeliveryError": JOURNAL, "LandingError": JOURNAL, "ParcelError": USAGE, "LabelError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, replays, journal, desk, views, machine, rings, captures, venue, chaos):
+    for group in (trade, replays, journal, desk, views, ship, machine, rings, captures, venue, chaos):
         group.add(commands)
     return parser
 

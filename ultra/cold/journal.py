@@ -62,11 +62,12 @@ class Journal:
         resume: bool = False,
         code: bytes = bytes(8),
         disk: Disk | None = None,
+        identity: bytes = b"",
     ) -> None:
         """A new journal in this folder, or with `resume` the one there, whose writer died, behind its last whole frame.
 
-        `code` says which version of the code writes. JournalError when there is one and it is not to be resumed, or
-        when it is damaged."""
+        `code` says which version of the code writes; `identity` (16 bytes) that a new one is a copy of another, and
+        goes by its name. JournalError when there is one and it is not to be resumed, or when it is damaged."""
         self._disk: Disk = Folder(folder) if disk is None else disk
         self._segment_bytes = segment_bytes
         self._sync = sync
@@ -81,7 +82,7 @@ class Journal:
             if not resume:
                 segment.refuse_used(folder, self._disk)
             self._disk.make()
-            end = segment.End(secrets.token_bytes(16), 0, 0, 0, 0, 0, 0, 1)
+            end = segment.End(identity or secrets.token_bytes(16), 0, 0, 0, 0, 0, 0, 1)
         self._id, self._segment_index, self._frame_index = end.journal_id, end.segment_index, end.frames
         self.through = end.through
         self.written = end.written  # records below this sequence are here already, whatever the ring still holds
