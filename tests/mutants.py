@@ -77,6 +77,10 @@ TAIL = "test_follow.py::test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole
 FULLY = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[full]"
 TAIL_CHAIN = "test_follow.py::test_a_tail_does_not_go_on_in_a_segment_that_follows_on_other_frames"
 TORN = "test_follow.py::test_a_tail_knows_a_torn_end_from_one_that_was_durable"
+NOT_SHIPPED = "test_retention.py::test_what_the_stream_has_not_is_kept"
+OLDEST = "test_retention.py::test_a_segment_goes_when_every_snapshot_has_it_and_enough_is_behind_it"
+GOES_ON = "test_retention.py::test_a_journal_goes_on_when_all_that_is_left_is_packed_or_retired"
+FAILED = "test_desk.py::test_who_waits_for_the_disk_is_told_when_the_journal_failed_and_nobody_waits_after_that"
 DIES_ONCE = "test_labels.py::test_a_file_says_that_it_was_done_and_it_is_not_done_again"
 DIES_THERE = "test_labels.py::test_who_is_told_to_dies_there_and_nowhere_else"
 NOT_THERE = "test_chaos.py::test_what_was_acknowledged_and_is_not_there_is_seen"
@@ -429,4 +433,11 @@ MUTANTS = (
     Mutant("ops/proofs", "if records.tobytes() != wanted.tobytes():", "if False:", OTHER_RECORD),
     Mutant("ops/fold", "self.position[instrument] += lots", "self.position[instrument] -= lots", FOLDED),
     Mutant("ops/fold", "if blotter != self.blotter:", "if False:", FOLDED),
+    # Retention: only the newest snapshot counts; what the stream lacks goes; a journal whose end is packed or retired
+    # is resumed in a file that is not there, or writes again what it had.
+    Mutant("cold/retention", "return min(oldest, bill.through) if", "return oldest if", NOT_SHIPPED),
+    Mutant("cold/retention", "else oldest\n    bill", "else oldest\n        break\n    bill", OLDEST),
+    Mutant("cold/segment", "if last.kind == RECORDS or last.segment == RETIRED:", "if last.kind == RECORDS:", GOES_ON),
+    Mutant("cold/segment", "or last.segment.endswith(PACKED):", "or False:", GOES_ON),
+    Mutant("cold/desk", 'if level == "memory" or self._lost:', 'if level == "memory":', FAILED),
 )

@@ -70,6 +70,8 @@ class SimDisk:
         return sorted(self.files)
 
     def read(self, name: str) -> bytes:
+        if name not in self.files:
+            raise FileNotFoundError(name)
         return bytes(self.files[name].now)
 
     def create(self, name: str) -> int:

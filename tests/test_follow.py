@@ -307,13 +307,13 @@ for step in range(100):
             def act(*given):
                 if left[0] == 0:
                     if call is os_write:
-                        call(given[0], memoryview(given[1])[: len(given[1]) // 2])  # torn
+                        call(given[0], memoryview(given[1])[: len(given[1]) // 2], given[2])  # torn
                     os.kill(os.getpid(), signal.SIGKILL)
                 left[0] -= 1
                 return call(*given)
             return act
-        os_write = os.write
-        for name in ("open", "write", "fdatasync", "close", "rename", "fsync"):
+        os_write = os.pwrite
+        for name in ("open", "pwrite", "fdatasync", "close", "rename", "fsync"):
             setattr(os, name, mortal(getattr(os, name)))
         image.write(folder, whole)
         os._exit(0)

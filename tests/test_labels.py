@@ -19,6 +19,7 @@ KILLS = int(os.environ.get("ULTRA_KILLS", "30"))
 SHARES = {"pipeline": 0.5, "diamond": 0.2, "inline": 0.3}
 MESSAGES, PACE = 18_000, 5.0
 SEED = 5
+MET: set[str] = set()  # steps, of all presets
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +82,11 @@ def test_whoever_dies_at_whatever_step_nothing_is_lost(tmp_path: Path, preset: s
     found = chaos.Chaos(job, tmp_path).play()
     again = f"ULTRA_KILLS={KILLS} pytest tests/test_labels.py -k {preset}; its files are in {tmp_path}"
     assert found["wrong"] == [] and found["kills"] >= kills, again
-    if kills >= 100:  # enough that every step was met
-        reachable = {name for name in labels.STEPS if chaos.reachable(name, preset)}
-        absent = {name for name in reachable if preset == "inline" and name.startswith(("feed", "venue"))}
-        assert set(found["by_step"]) == reachable - absent
+    MET.update(found["by_step"])
+
+
+@pytest.mark.jit_only
+@pytest.mark.slow
+@pytest.mark.skipif(KILLS < 400, reason="too few to meet every step")
+def test_every_step_was_met() -> None:
+    assert MET == {name for name in labels.STEPS if chaos.reachable(name, "pipeline")}

@@ -136,6 +136,8 @@ class Drive:
                 tap.give_up(f"{error} New orders were refused from input {number} on, which is not journaled.")
                 now = int(self.run.engine.cells[engines.NOW])
                 assembly.command(self.run, kind=HALT, ts_event=now, ts_recv=now, aux=1)
+                if self._desk is not None:
+                    self._desk.lose(str(error))
 
     def _checkpoint(self, kind: int) -> str:
         if self._busy is not None:

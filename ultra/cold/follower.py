@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, Final
 
 from . import image as images
+from . import retention
 from .replay import Replay, Replayed, ReplayError
 from .tail import Tail, since
 
@@ -117,7 +118,9 @@ class Follower:
             self._tail.check()
         if not replay.result.matches:
             self._suspect(replay.result)
-        elif not replay.result.complete and replay.next > replay.result.start and replay.next not in self.taken:
+        elif replay.result.complete:
+            self._retire(replay)
+        elif replay.next > replay.result.start and replay.next not in self.taken:
             self._snapshot(replay)
 
     def _next_due(self, replay: Replay) -> int:
@@ -142,8 +145,14 @@ class Follower:
         self.taken.append(replay.next)
         for old in images.snapshots(self._folder, replay.next)[self._keep :]:
             old.unlink(missing_ok=True)
+        self._retire(replay)
         took = time.perf_counter() - begun
         self._tell(f"{path.name}: {path.stat().st_size:,} bytes in {took * 1000:.0f} ms")
+
+    def _retire(self, replay: Replay) -> None:
+        gone = retention.keep(self._folder, replay.machine.config, replay.result.complete)
+        if gone:
+            self._tell(f"{gone} segments retired: snapshots have their inputs")
 
     def _suspect(self, result: Replayed) -> None:
         """No state behind the last hash that agreed is to be trusted, nor the one we began with if none did."""

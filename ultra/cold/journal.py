@@ -88,7 +88,9 @@ class Journal:
         self.written = end.written  # records below this sequence are here already, whatever the ring still holds
         self._generation = end.generation + 1
         self._durable_frames = 0
-        if end.frames:
+        if end.frames and end.at == segment.SEALED:
+            self._succeed(end.chain)
+        elif end.frames:
             self._reopen(end.at, end.chain)
         else:
             self._begin()
@@ -139,6 +141,18 @@ class Journal:
         self.sync()
         self._keep_block()
         labels.at("journal.resume.after")
+
+    def _succeed(self, chain: int) -> None:
+        """Nothing is left of the segment that he wrote, and the one before it is packed or retired: begin the next."""
+        self._block = self._disk.open(superblock.NAME)
+        self._write_at(self._block, self._disk.read(superblock.NAME), 0)
+        if self._sync:
+            self._disk.fdatasync(self._block)
+        self._segment_index += 1
+        self._chain = chain
+        self._open(self.through)
+        self.sync()
+        self._keep_block()
 
     def append(self, kind: int, first: int, count: int, through: int, payload: bytes | memoryview) -> None:
         """Write one frame (not yet durable). OSError when the file system refuses."""
