@@ -440,4 +440,6 @@ MUTANTS = (
     Mutant("cold/segment", "if last.kind == RECORDS or last.segment == RETIRED:", "if last.kind == RECORDS:", GOES_ON),
     Mutant("cold/segment", "or last.segment.endswith(PACKED):", "or False:", GOES_ON),
     Mutant("cold/desk", 'if level == "memory" or self._lost:', 'if level == "memory":', FAILED),
+    # A snapshot of what nobody called durable.
+    Mutant("cold/segment", "commit is not None and commit.through >= sequence", "commit is not None", ALL),
 )

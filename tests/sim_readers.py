@@ -1,7 +1,7 @@
 """Those who read the journal in a simulated world: the follower, the projector and the shipper, an actor each.
 
-A follower replays and takes snapshots, each only of what it made durable itself. A projector commits its tables
-together with their sequence and chain, and trusts them by the product's own rule. A shipper ships what it made durable,
+A follower replays and takes snapshots, each only of what the journal calls durable. A projector commits its tables
+together with their sequence and chain, and trusts them by the product's own rule. A shipper ships no more than that,
 as the product's head says. What of them is only memory is gone when they are killed.
 """
 
@@ -14,8 +14,8 @@ from sim_engine import Plain, Toy, replay, restored
 from sim_net import LinkError
 
 from ultra.cold import image as images
-from ultra.cold import projector, segment
-from ultra.cold.segment import RECORDS, Frame
+from ultra.cold import projector, retention, segment
+from ultra.cold.segment import META, RECORDS, Frame
 from ultra.cold.shipment import LOOK, SHIP, Cursor, Shipment
 from ultra.wire import RECORD
 
@@ -43,9 +43,8 @@ class Follower:
             self.due = self.toy.next + 8
         frames = world.frames()
         self.agreed += replay(self.toy, frames)
-        if self.toy.next >= self.due and frames:
+        if self.toy.next >= self.due and segment.vouched(segment.witness(world.disk), self.toy.next):
             self.due = self.toy.next + 5 + int(world.rand() * 20)
-            sync(world.disk, frames[-1].segment)
             if world.rand() < 0.1:
                 world.disk.fail_after = int(world.rand() * 8)
             try:
@@ -58,18 +57,15 @@ class Follower:
             for old in images.snapshots(FOLDER, self.toy.next, world.disk)[KEEP:]:
                 world.disk.unlink(old.name)
                 world.taken.pop(images.sequence_of(old), None)
+            if world.retires:
+                oldest = images.sequence_of(images.snapshots(FOLDER, self.toy.next, world.disk)[-1])
+                if retention.retire(FOLDER, world.disk, min(oldest, world.shipper.kept)):
+                    world.met.add("retired")
 
 
 def frames_id(disk: SimDisk) -> bytes:
     _, name = segment.segment_names(FOLDER, disk)[0]
-    return segment.read_head(disk.read(name), name, 0).journal_id
-
-
-def sync(disk: SimDisk, name: str) -> None:
-    """Make durable what was read of this segment; those before it were when they were sealed."""
-    handle = disk.open(name)
-    disk.fdatasync(handle)
-    disk.close(handle)
+    return segment.read_head(disk.read(name), name, -1).journal_id
 
 
 def newest(disk: SimDisk, world: "World") -> tuple[Toy, list[str]]:
@@ -92,28 +88,43 @@ class Projector:
     def __init__(self, world: "World") -> None:
         self.world = world
         self.commits: list[tuple[int, int, Plain]] = [(0, 0, Plain())]
-        self.started = False
-        self.agreed_again = 0
+        self.started = self.refused = False  # refused: what it needs was retired
+        self.taken = self.chain = 0  # frames that it is through with, and their chain
 
     def step(self, all_of_it: bool = False) -> None:
-        world = self.world
-        frames = world.frames()
-        if not frames:
+        frames, base = self.world.frames(), self.world.base
+        if not frames or self.refused:
             return
-        sequence, chain, committed = self.commits[-1]
         if not self.started:
-            if not projector.agrees(iter(frames), sequence, chain):
-                self.commits = [(0, 0, Plain())]
-                sequence, chain, committed = self.commits[-1]
-            self.started = True
-        most = len(frames) if all_of_it else int(world.rand() * (len(frames) + 1))
-        plain, found, through = copied(committed), 0, 0
-        for frame in frames[:most]:
-            found, through = projector.chained(found, frame), max(through, frame.through)
+            self._start(frames)
+        if self.refused or self.taken < base:
+            self.refused = True
+            return
+        sequence, _, committed = self.commits[-1]
+        most = len(frames) if all_of_it else int(self.world.rand() * (len(frames) + 1))
+        plain, taken, chain, through = copied(committed), self.taken, self.chain, sequence
+        for frame in frames[self.taken - base : most]:
+            taken, chain, through = taken + 1, projector.chained(chain, frame), max(through, frame.through)
             if frame.kind == RECORDS and frame.through > sequence:
                 plain.take(frame.payload if frame.first >= sequence else behind(frame, sequence))
-        if through > sequence and (all_of_it or world.rand() < 0.8):  # else it dies before the commit
-            self.commits.append((through, found, plain))
+        if all_of_it or self.world.rand() < 0.8:  # else it dies before the commit
+            self.taken, self.chain = taken, chain
+            if through > sequence:
+                self.commits.append((through, chain, plain))
+
+    def _start(self, frames: list[Frame]) -> None:
+        """Where its last commit was, if the journal still says what it said then; else at the beginning."""
+        if self.world.base:
+            self.refused = True
+            return
+        sequence, chain, _ = self.commits[-1]
+        if not projector.agrees(iter(frames), sequence, chain):
+            self.commits = [(0, 0, Plain())]
+        self.taken = self.chain = 0
+        while self.commits[-1][0] and (self.chain != chain or frames[self.taken - 1].through != sequence):
+            self.chain = projector.chained(self.chain, frames[self.taken])
+            self.taken += 1
+        self.started = True
 
     def power_cut(self) -> None:
         """The database is that of one of the last commits."""
@@ -140,7 +151,7 @@ class Shipper:
         self.world, self.link, self.at = world, 0, 0
         self.ship: Shipment | None = None
         self.cursor, self.resend = cursor, resend
-        self.owed = False  # an alarm: it knows of what the stream has lost
+        self.kept = 0  # inputs from here on are kept: the stream's last stretch begins there or later
         world.writers += 1
         self.writer = world.writers
 
@@ -164,15 +175,16 @@ class Shipper:
             self._hear()
             ship.tick(now)
         ship.check_self()
-        if world.rand() < 0.3:
-            self.cursor = ship.cursor  # written down
+        if world.rand() < 0.3 and ship.cursor.through > self.cursor.through:  # written down
+            self.kept, self.cursor = self.cursor.through, ship.cursor
 
     def _durable(self) -> list[Frame]:
-        """What the journal holds, and certainly goes on to hold."""
-        frames = self.world.frames()
-        if frames:
-            sync(self.world.disk, frames[-1].segment)
-        return frames
+        """What the journal holds, and says itself that it goes on to hold."""
+        if not self.world.frames():
+            return []
+        commit = segment.witness(self.world.disk)  # before the frames, as `outbound` does it
+        reach = commit.through if commit is not None else -1
+        return [frame for frame in self.world.frames() if frame.through <= reach]
 
     def _look(self, frames: list[Frame]) -> None:
         ship, world = self.ship, self.world
@@ -183,7 +195,8 @@ class Shipper:
         except LinkError:
             ship.lost("nobody answers", world.now)
             return
-        self.at = ship.look(seen, max(frame.through for frame in frames), world.now)
+        reach = max(frame.through for frame in world.frames())  # durable or not
+        self.at = ship.look(seen, reach, world.now)
 
     def _put(self, frames: list[Frame]) -> None:
         ship, through = self.ship, 0
@@ -192,6 +205,9 @@ class Shipper:
             before, through = through, max(through, frame.through)
             if through <= self.at or through == before:
                 continue
+            if frame.kind == META:  # it stands for what was retired
+                ship.put(through, np.zeros(0, RECORD), through + 1, self.world.now)
+                break
             if ship.room < CAPACITY:
                 break
             records = np.frombuffer(frame.payload, RECORD) if frame.kind == RECORDS else np.zeros(0, RECORD)
@@ -218,8 +234,3 @@ class Shipper:
     @property
     def alarm(self) -> str:
         return self.ship.alarm if self.ship is not None else ""
-
-    @property
-    def highest(self) -> int:
-        """Of the stream, as far as this process knows."""
-        return max(self.cursor.sequence, self.ship._highest if self.ship is not None else 0)

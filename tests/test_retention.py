@@ -172,9 +172,15 @@ def test_a_segment_goes_when_every_snapshot_has_it_and_enough_is_behind_it(tmp_p
 def test_what_the_stream_has_not_is_kept(tmp_path: Path) -> None:
     day(tmp_path)
     bill = waybill.Writer(tmp_path, segment.journal_id(tmp_path), "S", 1)
+    assert retention.covered(tmp_path, wished()) == 0
     bill.write(5, 3)
+    assert retention.covered(tmp_path, wished()) == 0, "the stretch before that may be compared yet"
+    bill.write(5, 4)
+    assert retention.covered(tmp_path, wished()) == 0
+    bill.write(8, 5)
     assert retention.covered(tmp_path, wished()) == 5
     assert retention.keep(tmp_path, wished(retention_replicated=True), True) > 0 and begins(tmp_path) <= 5
+    bill.write(90, 8)
     bill.write(100, 9)
     bill.close()
     assert retention.covered(tmp_path, wished()) == 10

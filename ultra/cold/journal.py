@@ -383,16 +383,23 @@ def _is_open(pipe: int) -> bool:
 def sole_writer(folder: Path) -> int:
     """Wait until no other process writes this journal; a handle that keeps others waiting until it is closed, as it is
     when we die. JournalError when the other one does not end."""
-    handle, deadline = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), time.monotonic() + WRITER_S
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(handle)
-                raise segment.JournalError(f"{folder}: another process has written it for {WRITER_S:.0f} s") from None
-            time.sleep(0.002)
+    deadline = time.monotonic() + WRITER_S
+    while (handle := only_writer(folder)) < 0:
+        if time.monotonic() > deadline:
+            raise segment.JournalError(f"{folder}: another process has written it for {WRITER_S:.0f} s")
+        time.sleep(0.002)
+    return handle
+
+
+def only_writer(folder: Path) -> int:
+    """A handle as that of `sole_writer`, -1 when another process writes this journal."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return -1
+    return handle
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,6 +25,7 @@ from .native import crc32c
 from .segment import META, RETIRED, JournalError
 
 NOTHING: Final = 0
+NEVER_SHIPPED: Final = waybill.Waybill(bytes(16), "", 0, 0, 0)  # a shipper began, and nothing is certain
 
 
 class Extent(NamedTuple):
@@ -132,7 +133,23 @@ def covered(folder: Path, config: Config) -> int:
         except images.ImageError:
             continue
         oldest = image.sequence if image.journal_id == identity else oldest
-    bill = waybill.read(folder)
-    if bill is None:
+    bills = shipped(folder)
+    if not bills:
         return NOTHING if config.journal.retention_replicated else oldest
-    return min(oldest, bill.through) if bill.journal_id == identity else NOTHING
+    if len(bills) < 2 or any(bill.journal_id != identity for bill in bills):
+        return NOTHING
+    return min(oldest, *(bill.through for bill in bills))
+
+
+def shipped(folder: Path) -> list[waybill.Waybill]:
+    """What the journal's shipper wrote down last, and before that.
+
+    Whoever ships next compares the stream's last stretch with the journal, and that begins where the one before it
+    ended, or later: so nothing goes behind the older of the two."""
+    try:
+        data = (folder / waybill.NAME).read_bytes()
+    except FileNotFoundError:
+        return []
+    found = [waybill.best(data[at : at + waybill.BLOCK_BYTES]) for at in (0, waybill.BLOCK_BYTES)]
+    bills = [bill for bill in found if bill is not None]
+    return bills if len({bill.through for bill in bills}) > 1 else bills[:1] or [NEVER_SHIPPED]

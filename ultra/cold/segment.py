@@ -221,6 +221,12 @@ def synced(commit: superblock.Commit | None) -> bool:
     return commit is not None and not commit.state & superblock.UNSYNCED
 
 
+def vouched(commit: superblock.Commit | None, sequence: int) -> bool:
+    """Whether its writer says that every input below this is on disk. A sync of ours would prove less: after one of his
+    that failed, the kernel calls clean what it gave up, and the next one says that all is well."""
+    return synced(commit) and commit is not None and commit.through >= sequence
+
+
 def proof(commit: superblock.Commit | None, frames: int, through: int, data: bytes, at: int, last: bool) -> str:
     """Why what does not check at `at`, behind these frames, was once on disk; "" when nobody says so. `last`: of the
     last segment, the one that the superblock is about."""
