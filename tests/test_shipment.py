@@ -358,10 +358,10 @@ def test_a_purge_behind_our_back_is_seen_at_the_next_check() -> None:
     rows = journal(1, 100)
     rig = Rig(Stream("S"), rows, 200)
     rig.finish()
-    rig.ship.check(rig.stream.seen())
+    rig.ship.check(rig.stream.seen(), rig.ship.highest, 0)
     assert rig.ship.state == SHIP
     rig.stream.purge()
-    rig.ship.check(rig.stream.seen())
+    rig.ship.check(rig.stream.seen(), rig.ship.highest, 0)
     assert rig.ship.alarm == shipment.PURGED
 
 
@@ -373,6 +373,25 @@ def test_a_stream_that_loses_its_end_while_we_ship_is_not_filled_without_a_word(
     rig.reach = 200
     rig.finish()
     assert rig.ship.alarm == shipment.ROLLED_BACK
+
+
+def test_an_old_answer_is_no_rollback_and_a_new_leader_has_time_to_catch_up() -> None:
+    rig = Rig(Stream("S"), journal(1, 100), 200)
+    rig.reach = 100
+    rig.finish()
+    before, asked = rig.stream.seen(), rig.ship.highest
+    rig.reach = 200
+    rig.finish()
+    rig.ship.check(before, asked, rig.now)
+    assert rig.ship.state == SHIP
+    rig.ship.check(before, rig.ship.highest, rig.now)
+    assert rig.ship.state == LOOK
+    for _ in range(3):
+        rig.now = rig.ship.due()
+        assert rig.ship.look(before, 200, rig.now) == 0
+        assert rig.ship.state == LOOK
+    rig.finish()
+    assert rig.ship.state == SHIP and not rig.ship.alarm
 
 
 def test_what_the_journal_no_longer_has_is_a_hole() -> None:

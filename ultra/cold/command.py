@@ -50,7 +50,7 @@ from .assembly import Machine, known_symbols
 
 PIECE_BYTES: Final = 32
 TEXT_BYTES_MAX: Final = {"id": 64, "who": 64, "why": 256}
-WAITS: Final = ("memory", "local")
+WAITS: Final = ("memory", "local", "replicated")
 # Name of a command -> the record it becomes; the fields it must have; those it may have.
 SHAPES: Final[dict[str, tuple[int, tuple[str, ...], tuple[str, ...]]]] = {
     "submit": (SUBMIT, ("instrument", "side", "qty", "price"), ("immediate", "post_only")),

@@ -61,12 +61,14 @@ def path_of(session: str) -> Path:
 
 
 class Desk:
-    """What a run hears from its operators. `durable` says below which sequence all is on disk."""
+    """What a run hears from its operators. `durable` says below which sequence all is on disk, `replicated` below which
+    it is in a stream as well (-1: nothing ships it)."""
 
     def __init__(
-        self, machine: Machine, session: str, durable: Callable[[], int], known: dict[str, Entry] | None = None
-    ) -> None:
-        self._machine, self._run, self._durable = machine, machine.run, durable
+        self, machine: Machine, session: str, durable: Callable[[], int], known: dict[str, Entry] | None = None,
+        replicated: Callable[[], int] = lambda: -1,
+    ) -> None:  # fmt: skip
+        self._machine, self._run, self._durable, self._replicated = machine, machine.run, durable, replicated
         self._known = known if known is not None else {}
         self._asked: deque[Entry] = deque()  # put in, not answered by the engine yet
         self._acks: list[dict[str, int]] = []  # answers that are not journaled yet
@@ -170,13 +172,18 @@ class Desk:
             self._waiting.append(entry)
 
     def _answer_durable(self) -> None:
-        durable, left = self._durable(), []
+        reach, left = {"memory": 1 << 62, "local": self._durable()}, []
+        if any(level == "replicated" for entry in self._waiting for _, level, _ in entry.waiting):
+            reach["replicated"] = min(reach["local"], self._replicated())
         for entry in self._waiting:
-            if entry.ack is not None and entry.ack.sequence < durable:
-                for client, _, repeated in entry.waiting:
+            later = []
+            for client, level, repeated in entry.waiting:
+                if entry.ack is not None and entry.ack.sequence < reach[level]:
                     self._say(client, self._answer(entry, repeated))
-                entry.waiting = []
-            else:
+                else:
+                    later.append((client, level, repeated))
+            entry.waiting = later
+            if later:
                 left.append(entry)
         self._waiting = left
 
@@ -185,6 +192,8 @@ class Desk:
         if ack is None:
             return {"ok": False, "id": entry.id, "error": "the run ended before the engine answered"}
         level = "local" if ack.sequence < self._durable() else "memory"
+        if level == "local" and ack.sequence < self._replicated():
+            level = "replicated"
         note = {"note": f"the journal failed: {self._lost}"} if self._lost and level == "memory" else {}
         return answer(entry.id, ack, level, repeated) | note
 
@@ -253,12 +262,14 @@ class Desk:
             id = command.id
             if not self._open:
                 raise CommandError("the run has ended")
-            if command.wait == "local" and not self._machine.config.journal.sync:
-                raise CommandError("wait = local: with journal.sync = false nothing is ever said to be on disk")
+            if command.wait != "memory" and not self._machine.config.journal.sync:
+                raise CommandError(f"wait = {command.wait}: journal.sync = false, nothing is ever said to be on disk")
+            if command.wait == "replicated" and self._replicated() < 0:
+                raise CommandError("wait = replicated: nothing ships this journal (ultra ship)")
             entry = self._known.get(id)
             if entry is None:
-                if command.wait == "local" and self._lost:
-                    raise CommandError(f"wait = local: the journal failed ({self._lost}); only memory is left")
+                if command.wait != "memory" and self._lost:
+                    raise CommandError(f"wait = {command.wait}: the journal failed ({self._lost}); only memory is left")
                 if len(self._asked) >= AT_ONCE_MAX:
                     raise CommandError(f"{AT_ONCE_MAX} commands are under way: send it again, under the same id")
                 entry = self._enter(command, client.uid)

@@ -20,7 +20,7 @@ from ..config import Config
 from ..hot import engine as engines
 from ..hot import hiccup
 from ..wire import CHECKPOINT, END, HALT
-from . import assembly, labels
+from . import assembly, labels, waybill
 from .answers import Entry
 from .assembly import Machine
 from .desk import Desk, DeskError
@@ -189,7 +189,8 @@ class Drive:
         config = self.machine.config
         session = self.outcome.ring.partition(".")[0] or session_of(config)
         try:
-            self._desk = Desk(self.machine, session, lambda: self.durable, known)
+            shipped = waybill.Reader(self._taps[0].folder)
+            self._desk = Desk(self.machine, session, lambda: self.durable, known, shipped.through)
         except DeskError as error:
             if config.engine.session:
                 raise

@@ -2,8 +2,8 @@
 
 Whoever drives it (`shipper` a real server, the tests a simulated one) goes through three states:
 
-    LOOK   connect, read the stream, call `look`. It begins an epoch and returns the input from which the journal is to
-           be read; if that fails, call `lost`. Not before `due`.
+    LOOK   not before `due`, connect, read the stream, call `look`. It begins an epoch and returns the input from which
+           the journal is to be read, or says by `state` LOOK that it is to be looked again; if it fails, call `lost`.
     SHIP   `put` what the journal holds behind that, in order, while there is `room`; send whatever `take` returns;
            report each answer by `acked` or `refused`, in any order; call `tick` at `due`; now and then `check`.
     STOP   `alarm` and `why` say what is wrong. Nothing is sent any more; somebody has to look.
@@ -62,6 +62,7 @@ class Limits(NamedTuple):
     ack_ns: int = 2_000_000_000  # an ack that is not there by then is a lost one
     retry_ns: int = 50_000_000  # pause before the next epoch; twice that after each that came to nothing
     retry_max_ns: int = 2_000_000_000
+    doubt_ns: int = 5_000_000_000  # a stream that is behind what it acked may catch up: a leader that is new
     partitions: int = 1  # 1 to 8
     packed: bool = False  # by zstd
 
@@ -121,6 +122,7 @@ class Shipment:
         self._meta, self._resend = meta, resend
         self._highest = self.cursor.sequence  # acked in any order
         self._retry_at, self._pause = -FOREVER, self.limits.retry_ns
+        self._doubted_at = FOREVER  # since when the stream is behind what it acked
         self._forget()
 
     def _forget(self) -> None:
@@ -141,9 +143,10 @@ class Shipment:
         """Begin an epoch: the stream was found so, and the journal knows all inputs below `reach`. Returns the input
         from which it is to be read; when that is of no use any more, `state` is STOP."""
         assert self.state == LOOK
-        last = self._judged(seen, reach)
-        if self.state == STOP:
+        last = self._judged(seen, reach, now)
+        if self._retry_at > now or self.state == STOP:
             return 0
+        self._doubted_at = FOREVER
         self.epoch = max(self.epoch, last.epoch if last is not None else 0) + 1
         self.counts["resyncs"] += self.counts["epochs"] > 0
         self.counts["epochs"] += 1
@@ -161,10 +164,17 @@ class Shipment:
                 self._confirm(last.through, seen.last)
         return self._known
 
-    def check(self, seen: Seen) -> None:
-        """Now and then: the stream must still hold all that it acked. `tail` is not looked at."""
-        if self.state == SHIP:
-            self._missing(seen)
+    def check(self, seen: Seen, least: int = FOREVER, now: int = 0) -> None:
+        """Now and then: the stream must still hold all that it acked. `least` is `highest` as it was when it was asked,
+        since acks may overtake the answer; `tail` is not looked at."""
+        least = min(least, self._highest)
+        if self.state == SHIP and not self._is_purged(seen) and seen.last < least:
+            self._end(f"message {least} was acked, and {seen.last} is its last", now)
+
+    @property
+    def highest(self) -> int:
+        """The highest sequence that the stream ever acked."""
+        return self._highest
 
     def lost(self, why: str, now: int) -> None:
         """The connection is gone, or was never there, or the stream could not be read."""
@@ -301,12 +311,17 @@ class Shipment:
 
     # ---- inside
 
-    def _judged(self, seen: Seen, reach: int) -> Parcel | None:
+    def _judged(self, seen: Seen, reach: int, now: int) -> Parcel | None:
         """The stream's last valid message, None when it is empty. STOP when this is no stream to go on with."""
         if self._resend:
             self.cursor, self._highest = Cursor(), 0
         self._resend = False
-        if self._missing(seen) or not seen.messages:
+        if self._is_purged(seen):
+            return None
+        if seen.last < self._highest:
+            self._doubt(f"message {self._highest} was acked, and {seen.last} is its last", now)
+            return None
+        if not seen.messages:
             return None
         last: Parcel | None = None
         try:
@@ -325,19 +340,23 @@ class Shipment:
         elif last.through > reach:
             self._stop(AHEAD, f"it holds inputs below {last.through}, the journal those below {reach}")
         elif last.through < self.cursor.through:
-            self._stop(
-                ROLLED_BACK, f"inputs below {self.cursor.through} were acked, and it holds those below {last.through}"
-            )
+            self._doubt(f"inputs below {self.cursor.through} were acked, and it has those below {last.through}", now)
         elif last.kind == META and last.body != self._meta:
             self._stop(FORK, "it describes another run than the journal does")
         return last
 
-    def _missing(self, seen: Seen) -> bool:
+    def _is_purged(self, seen: Seen) -> bool:
         if seen.messages != seen.last:
             self._stop(PURGED, f"of {seen.last} messages {seen.messages} are left")
-        elif seen.last < self._highest:
-            self._stop(ROLLED_BACK, f"message {self._highest} was acked, and {seen.last} is its last")
         return self.state == STOP
+
+    def _doubt(self, why: str, now: int) -> None:
+        """It is behind what it acked: look again, and if that lasts, it is an alarm."""
+        self._doubted_at = min(self._doubted_at, now)
+        if now - self._doubted_at >= self.limits.doubt_ns:
+            self._stop(ROLLED_BACK, why)
+        else:
+            self._end(why, now)
 
     def _confirm(self, through: int, sequence: int) -> None:
         self._highest = max(self._highest, sequence)

@@ -41,30 +41,37 @@ class LineError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Servers, and how they know us. `stream` is what stood behind them, if anything did."""
+    """Servers, and how they know us. `stream` is what stood behind them, if anything did. A password is only ever read
+    from a file."""
 
     servers: tuple[str, ...]
     stream: str = ""
+    user: str = ""
+    password: Path | None = None
     creds: Path | None = None
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
 
     def __str__(self) -> str:
-        """Without passwords."""
-        return ",".join(server.rpartition("@")[2].rpartition("/")[2] for server in self.servers)
+        """For people."""
+        return ",".join(server.rpartition("/")[2] for server in self.servers)
 
 
-def place_of(text: str, **files: Path | None) -> Place:
+def place_of(text: str, *, user: str = "", **files: Path | None) -> Place:
     """nats://HOST[:PORT][,HOST...][/STREAM], also tls://; LineError when it is none."""
     parts = urlsplit(text)
+    if "@" in parts.netloc:
+        raise LineError("user and password do not belong into an address: --user NAME --password-file FILE, or --creds")
     hosts = [host for host in parts.netloc.split(",") if host]
     stream = parts.path.strip("/")
     if parts.scheme not in ("nats", "tls") or not hosts or (stream and not berth.STREAM_NAME.fullmatch(stream)):
         raise LineError(f"{text}: wanted nats://HOST[:PORT][,HOST[:PORT]...][/STREAM]")
     if (files.get("cert") is None) != (files.get("key") is None):
         raise LineError("--tls-cert and --tls-key belong together")
-    return Place(tuple(f"{parts.scheme}://{host}" for host in hosts), stream, **files)
+    if (user == "") != (files.get("password") is None):
+        raise LineError("--user and --password-file belong together")
+    return Place(tuple(f"{parts.scheme}://{host}" for host in hosts), stream, user, **files)
 
 
 class Line:
@@ -113,10 +120,14 @@ class Line:
         }  # fmt: skip
         if self.place.creds is not None:
             options["user_credentials"] = str(self.place.creds)
+        if self.place.password is not None:
+            options |= {"user": self.place.user, "password": _secret(self.place.password)}
         if (context := _context(self.place)) is not None:
             options["tls"] = context
         try:
             self._nats = await asyncio.wait_for(nats.connect(**options), 2 * CONNECT_S * len(self.place.servers))
+        except ImportError as error:
+            raise LineError(f"--creds needs {error.name}: pip install 'nats-py[nkeys]'") from error
         except _errors() as error:
             raise LineError(f"{self.place}: {self.why or _said(error)}") from error
 
@@ -259,6 +270,16 @@ def _sequence(reply: str) -> int:
     """Of a delivered message, in the stream: $JS.ACK.[DOMAIN.HASH.]STREAM.CONSUMER.TIMES.SEQUENCE..."""
     words = reply.split(".")
     return int(words[7 if len(words) > 10 else 5])
+
+
+def _secret(path: Path) -> str:
+    """The first line of a file that nobody else may read."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise LineError(f"{path}: others may read it: chmod 600")
+        return path.read_text().partition("\n")[0].strip()
+    except OSError as error:
+        raise LineError(f"{path}: {error.strerror or error}") from error
 
 
 def _context(place: Place) -> ssl.SSLContext | None:

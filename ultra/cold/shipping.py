@@ -232,15 +232,16 @@ class Shipper:
             return
         self._next_check = now + CHECK_NS
 
-        async def ask(epoch: int) -> None:
+        async def ask(epoch: int, least: int) -> None:
             with contextlib.suppress(LineError):
                 found = await line.info(self.stream)
                 state = found["state"] if found is not None else GONE
                 if self.shipment.epoch == epoch:
-                    self.shipment.check(Seen(int(state["last_seq"]), int(state["messages"]), []))
+                    seen = Seen(int(state["last_seq"]), int(state["messages"]), [])
+                    self.shipment.check(seen, least, time.monotonic_ns())
                     self._changed()
 
-        self._checking = asyncio.create_task(ask(self.shipment.epoch))
+        self._checking = asyncio.create_task(ask(self.shipment.epoch, self.shipment.highest))
 
     # ---- what it says
 

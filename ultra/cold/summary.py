@@ -14,7 +14,7 @@ from ..hot import orders as own
 from ..hot import risk as risks
 from ..venues import itch, paper
 from ..wire import decimal, int_to_symbol
-from . import assembly
+from . import assembly, waybill
 from .drive import Outcome
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
@@ -43,7 +43,7 @@ def of_run(outcome: Outcome) -> dict[str, Any]:
         "journal": str(outcome.folder),
         "ring": {"name": outcome.ring, "notes": outcome.notes},
         "drained": outcome.drained,
-        "durability": {"memory": outcome.processed, "local": outcome.durable},
+        "durability": {"memory": outcome.processed, "local": outcome.durable, **replicated(outcome)},
         "throughput_msgs_per_s": round(messages / outcome.loop_s) if outcome.loop_s else 0,
         "loop_s": round(outcome.loop_s, 6),
         "wall_s": round(outcome.wall_s, 6),
@@ -57,6 +57,12 @@ def of_run(outcome: Outcome) -> dict[str, Any]:
         **({"venue": outcome.venue} if outcome.venue else {}),
         "errors": errors(outcome),
     }
+
+
+def replicated(outcome: Outcome) -> dict[str, int]:
+    """Up to which input a stream had acked the journal when the run ended; nothing when it is not shipped."""
+    bill = waybill.read(outcome.folder)
+    return {"replicated": bill.through} if bill is not None else {}
 
 
 def service_ns(service: histograms.Histogram) -> dict[str, int]:

@@ -101,14 +101,17 @@ class Reader:
         self._path, self._file = folder / NAME, -1
 
     def through(self) -> int:
-        """Every input below this is in the stream; 0 when nothing is known of one."""
+        """Every input below this is in the stream; -1 when the journal is not shipped."""
         if self._file < 0:
             try:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                return 0
+                return -1
         bill = best(os.pread(self._file, 2 * BLOCK_BYTES, 0))
         return bill.through if bill is not None else 0
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let the file go."""

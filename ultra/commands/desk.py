@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from ..config import ConfigError
-from . import DONE, NO, USAGE, command
+from . import DONE, NO, USAGE, command, ship
 
 
 def add(commands: Any) -> None:
@@ -22,9 +22,14 @@ def add(commands: Any) -> None:
     parser.add_argument("--who", default="", help="who asks (default your user name)")
     parser.add_argument("--id", default="", help="done once, however often it is sent (default a new one)")
     parser.add_argument(
-        "--wait", choices=["memory", "local"], default="memory", help="answer once it is there (default memory)"
+        "--wait",
+        choices=["memory", "local", "replicated"],
+        default="memory",
+        help="answer once it is there (default memory)",
     )
     parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="for the answer (default 10)")
+    parser.add_argument("--nats", default="", metavar="URL", help="by NATS, where an ultra bridge listens")
+    ship.keys(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
     inside = parser.add_subparsers(required=True, metavar="WHAT", dest="what")
     for name, about, words in (
@@ -79,8 +84,6 @@ def _user() -> str:
 
 
 def _ctl(given: argparse.Namespace) -> int:
-    from ..cold import call
-
     if not 0 < given.timeout < 1e6:
         raise ConfigError("command line", (f"--timeout {given.timeout}: wanted seconds, more than 0",))
     words: dict[str, Any] = {
@@ -97,9 +100,19 @@ def _ctl(given: argparse.Namespace) -> int:
         words["on"] = given.on == "on"
     elif hasattr(given, "value"):
         words["value"] = _value(given.value, money=given.what == "set-limit")
-    found = call.ask(given.session, words, given.timeout)
+    found = _ask(given, words)
     print(json.dumps(found) if given.json else as_text(found))
     return USAGE if "error" in found else DONE if found["ok"] else NO
+
+
+def _ask(given: argparse.Namespace, words: dict[str, Any]) -> dict[str, Any]:
+    if given.nats:
+        from ..cold import bridge
+
+        return bridge.ask(ship.place(given, given.nats), given.session, words, given.timeout)
+    from ..cold import call
+
+    return call.ask(given.session, words, given.timeout)
 
 
 def as_text(found: dict[str, Any]) -> str:

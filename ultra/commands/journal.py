@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import DONE, JOURNAL, command, fail
+from . import DONE, JOURNAL, command, fail, ship
 
 
 def add(commands: Any) -> None:
@@ -24,7 +24,10 @@ def add(commands: Any) -> None:
         inside, "repair", _repair, "Make a damaged one whole, from a backup or its mirror. The old one is kept.",
         "ultra journal repair runs/desk --from /mnt/mirror/desk",
     )  # fmt: skip
-    repair.add_argument("--from", type=Path, dest="copy", metavar="DIR", help="a copy: a backup, or the mirror")
+    repair.add_argument(
+        "--from", dest="copy", metavar="DIR|URL", help="a copy: a backup, the mirror, or nats://HOST[:PORT]/STREAM"
+    )
+    ship.keys(repair)
     repair.add_argument("--cut", action="store_true", help="give up what was durable and is in neither")
     compact = command(
         inside, "compact", _compact, "Pack every segment but the last; retire those that a snapshot covers.",
@@ -67,7 +70,16 @@ def _check(given: argparse.Namespace) -> int:
 def _repair(given: argparse.Namespace) -> int:
     from ..ops import repair
 
-    return _show(given, lambda: repair.repair(given.folder, given.copy, given.cut))
+    if given.copy is None or "://" not in given.copy:
+        copy = Path(given.copy) if given.copy is not None else None
+        return _show(given, lambda: repair.repair(given.folder, copy, given.cut))
+    from ..ops import shipping
+
+    def from_stream() -> dict[str, Any]:
+        with shipping.landed(ship.place(given, given.copy), None) as copy:
+            return repair.repair(given.folder, copy, given.cut, longer=True)
+
+    return _show(given, from_stream)
 
 
 def _compact(given: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError
-from . import DONE, NO, command, fail, show_compiling
+from . import DONE, NO, command, fail, ship, show_compiling
 
 
 def add(commands: Any) -> None:
@@ -21,7 +21,12 @@ def _add_replay(commands: Any) -> None:
         commands, "replay", _replay, "Rebuild an engine from its journal and compare every state hash on the way.",
         "ultra replay runs/20261123T093000 --fast",
     )  # fmt: skip
-    parser.add_argument("folder", type=Path, metavar="DIR|CAPSULE", help="a journal, or what ultra capsule made of one")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", metavar="DIR|CAPSULE",
+        help="a journal, or what ultra capsule made of one; with --from, where the journal is to be made",
+    )  # fmt: skip
+    parser.add_argument("--from", dest="stream", metavar="URL", help="nats://HOST[:PORT]/STREAM: that journal")
+    ship.keys(parser)
     parser.add_argument("--source", type=Path, metavar="FILE", help="the recorded file, when it has moved")
     parser.add_argument("--strategy", metavar="SPEC", help="the strategy, when it has moved")
     parser.add_argument("--force", action="store_true", help="replay although the strategy's code has changed")
@@ -43,6 +48,10 @@ def _replay(given: argparse.Namespace) -> int:
         raise ConfigError("command line", (f"--until {given.until}: wanted 0 or more",))
     if given.pdb and given.until is None:
         raise ConfigError("command line", ("--pdb: say with --until at which input",))
+    if given.stream is None and given.folder is None:
+        raise ConfigError("command line", ("say which journal: DIR, a capsule, or --from URL",))
+    if given.stream is not None and (given.pdb or given.fast or given.from_snapshot):
+        raise ConfigError("command line", ("--from: a stream has no snapshots; replay DIR after it was made",))
     from ..hot import JIT
     from ..ops import session
 
@@ -51,7 +60,12 @@ def _replay(given: argparse.Namespace) -> int:
 
         return debugger.interpreted(given)
     show_compiling()
-    if given.folder.is_file():
+    if given.stream is not None:
+        from ..ops import shipping
+
+        with shipping.landed(ship.place(given, given.stream), given.folder) as folder:
+            found = session.replayed(_played(given, folder, None, False))
+    elif given.folder.is_file():
         found = _replay_capsule(given)
     else:
         found = session.replayed(

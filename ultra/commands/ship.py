@@ -18,6 +18,8 @@ def add(commands: Any) -> None:
 
 def keys(parser: argparse.ArgumentParser) -> None:
     """How NATS knows us, and we it."""
+    parser.add_argument("--user", default="", metavar="NAME", help="with --password-file")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="its first line; nobody else may read it")
     parser.add_argument("--creds", type=Path, metavar="FILE", help="credentials of NATS (JWT and seed)")
     for name, about in (("ca", "who signs the server's"), ("cert", "our certificate"), ("key", "its key")):
         parser.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=f"PEM: {about}")
@@ -27,7 +29,10 @@ def place(given: argparse.Namespace, text: str) -> Any:
     """Where NATS is, by the command's words."""
     from ..cold import shipper
 
-    return shipper.place_of(text, creds=given.creds, ca=given.tls_ca, cert=given.tls_cert, key=given.tls_key)
+    return shipper.place_of(
+        text, user=given.user, password=given.password_file, creds=given.creds, ca=given.tls_ca, cert=given.tls_cert,
+        key=given.tls_key,
+    )  # fmt: skip
 
 
 def _add_ship(commands: Any) -> None:

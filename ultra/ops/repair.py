@@ -4,17 +4,19 @@ Every good frame of both is looked at, in order, wherever damage left it. A fram
 input is there already: then it is appended, without the records that are there. Where both go on, ours does. The
 copy may be a backup of the files or the mirror, whose frames are others; the description of the run and the records
 that both have must be equal. The result is a new journal beside the old one; it takes its place when it has been
-read again, and the old one stays beside it under `.damaged`.
+read again, and the old one stays beside it under `.damaged`. It is the same journal (its snapshots and its stream
+belong to it), unless something was given up: then it is another.
 Always true: what was durable is in the result, or nothing is changed (unless `cut`: then the loss is said).
 Known bad case: a journal whose beginning was retired; only files copied back from a backup restore it.
 """
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ..cold import segment, superblock
+from ..cold import segment, superblock, waybill
 from ..cold.disk import Folder
 from ..cold.journal import Journal
 from ..cold.segment import HEADER_BYTES, MARK, META, RECORD_BYTES, RECORDS, Frame, JournalError
@@ -42,8 +44,19 @@ class Salvage:
         self.durable = commit.through if commit is not None else 0  # what it says itself was durable
         self.lost: list[str] = []  # where something is missing
         self.meta = b""
+        self.identity = self._identity()
         self._found = self._frames()
         self._head: Found | None = None
+
+    def _identity(self) -> bytes:
+        """Which journal it is, by the first of its segments that says so; b"" when none does."""
+        for name in self._disk.names():
+            if name.startswith("segment-"):
+                with suppress(JournalError):
+                    data = self._content(name)
+                    if segment.good_head(data, -1):
+                        return segment.read_head(data, name, -1).journal_id
+        return b""
 
     def _frames(self) -> Iterator[Found]:
         names = [name for name in self._disk.names() if name.startswith("segment-") and "." in name]
@@ -94,9 +107,10 @@ class Salvage:
         return superblock.best(self._disk.read(superblock.NAME))
 
 
-def repair(folder: Path, copy: Path | None = None, cut: bool = False) -> dict[str, Any]:
-    """Make a journal whole again. JournalError when what was durable is in neither, unless `cut` gives it up."""
-    why = damage(folder)
+def repair(folder: Path, copy: Path | None = None, cut: bool = False, *, longer: bool = False) -> dict[str, Any]:
+    """Make a journal whole again. JournalError when what was durable is in neither, unless `cut` gives it up. With
+    `longer` it is damage too when the copy has more: what stands in a stream was durable once."""
+    why = damage(folder) or (_behind(folder, copy) if longer and copy is not None else "")
     if not why:
         return {"folder": str(folder), "damage": "", "repaired": False}
     target, aside = _beside(folder, ".repaired"), _beside(folder, ".damaged")
@@ -107,7 +121,7 @@ def repair(folder: Path, copy: Path | None = None, cut: bool = False) -> dict[st
         raise JournalError(f"{folder}: its beginning was retired; copy the damaged file back from a backup. {why}")
     ours, theirs = Salvage(folder), Salvage(copy) if copy is not None else None
     try:
-        reach = _merge(ours, theirs, target)
+        reach = _merge(ours, theirs, target, b"" if cut else ours.identity)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
@@ -121,6 +135,8 @@ def repair(folder: Path, copy: Path | None = None, cut: bool = False) -> dict[st
         )
     folder.rename(aside)
     target.rename(folder)
+    if not cut and (aside / waybill.NAME).exists():  # it goes on into the same stream
+        shutil.copy(aside / waybill.NAME, folder)
     Folder(folder.parent).sync_names()
     return {
         "folder": str(folder), "damage": why, "repaired": True, "inputs": reach, "given_up": max(durable - reach, 0),
@@ -138,9 +154,14 @@ def damage(folder: Path) -> str:
     return ""
 
 
-def _merge(ours: Salvage, theirs: Salvage | None, target: Path) -> int:
+def _behind(folder: Path, copy: Path) -> str:
+    reach, more = (max((frame.through for frame in segment.read(path)), default=0) for path in (folder, copy))
+    return f"it holds inputs below {reach}, and the copy those below {more}" if more > reach else ""
+
+
+def _merge(ours: Salvage, theirs: Salvage | None, target: Path, identity: bytes) -> int:
     """Write what both know into a new journal; how far it reaches."""
-    made = Journal(target, segment_bytes=SEGMENT_BYTES)
+    made = Journal(target, segment_bytes=SEGMENT_BYTES, identity=identity)
     reach = 0
     pools = [ours] if theirs is None else [ours, theirs]
     heads = [pool.beyond(0) for pool in pools]

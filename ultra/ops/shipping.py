@@ -6,17 +6,23 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..cold import bridge, landing, shipping
+from ..cold import bridge, landing, segment, shipping
 from ..cold.shipper import Place
+from ..cold.tail import Tail
+
+AWAIT_S = 0.1
 
 
 def ship(folder: Path, place: Place, options: shipping.Options) -> dict[str, Any]:
-    """Ship until the run ends, or SIGTERM or SIGINT comes; what was shipped."""
+    """Ship until the run ends, or SIGTERM or SIGINT comes; what was shipped. A run that has not begun is awaited."""
+    while not options.once and not _has_begun(folder):
+        time.sleep(AWAIT_S)
     shipper = shipping.Shipper(folder, place, options)
 
     async def run() -> dict[str, Any]:
@@ -26,6 +32,16 @@ def ship(folder: Path, place: Place, options: shipping.Options) -> dict[str, Any
         return await shipper.run()
 
     return asyncio.run(run())
+
+
+def _has_begun(folder: Path) -> bool:
+    if not folder.is_dir() or not segment.is_used(folder):
+        return False
+    tail = Tail(folder)
+    try:
+        return tail.poll() is not None
+    finally:
+        tail.close()
 
 
 def state(folder: Path) -> dict[str, Any]:
