@@ -95,6 +95,16 @@ TAIL = "test_follow.py::test_a_tail_gives_each_frame_once_as_soon_as_it_is_whole
 FULLY = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[full]"
 TAIL_CHAIN = "test_follow.py::test_a_tail_does_not_go_on_in_a_segment_that_follows_on_other_frames"
 TORN = "test_follow.py::test_a_tail_knows_a_torn_end_from_one_that_was_durable"
+NOT_SHIPPED = "test_retention.py::test_what_the_stream_has_not_is_kept"
+OLDEST = "test_retention.py::test_a_segment_goes_when_every_snapshot_has_it_and_enough_is_behind_it"
+GOES_ON = "test_retention.py::test_a_journal_goes_on_when_all_that_is_left_is_packed_or_retired"
+FAILED = "test_desk.py::test_who_waits_for_the_disk_is_told_when_the_journal_failed_and_nobody_waits_after_that"
+DIES_ONCE = "test_labels.py::test_a_file_says_that_it_was_done_and_it_is_not_done_again"
+DIES_THERE = "test_labels.py::test_who_is_told_to_dies_there_and_nowhere_else"
+NOT_THERE = "test_chaos.py::test_what_was_acknowledged_and_is_not_there_is_seen"
+OTHER_RECORD = "test_chaos.py::test_another_record_is_seen_and_so_is_what_it_does"
+FOLDED = "test_chaos.py::test_projections_that_say_otherwise_are_seen"
+ALL = "test_full_sim.py::test_whatever_fails_all_of_it_holds_together"
 SIM = "test_journal_sim.py::test_no_seed_loses_what_was_durable_or_invents_what_was_not"
 CHAIN = "test_superblock.py::test_a_later_segment_says_which_frames_were_before_it"
 BLOCKS = "test_superblock.py::test_the_superblock_on_disk_is_never_written_over"
@@ -427,7 +437,7 @@ MUTANTS = (
         "cold/projector", "self._dirty = self._through > self._projection.sequence", "self._dirty = True", PROJECTED
     ),
     Mutant("cold/projection", "                del self._limits[key]\n", "                pass\n", PROJECTED),
-    Mutant("cold/projector", "and chain == projection.chain:", "and chain >= 0:", ANEW),
+    Mutant("cold/projector", "and found == chain:", "and found >= 0:", ANEW),
     # Apart: the venue is not asked while one order rests, or is let ahead of the engine; a feed comes back and drops a
     # ring too many; a request leaves one record early, when only one journal has its cause, or beside one that may.
     Mutant("apart", "open_orders > 0", "open_orders > 9", LOCKSTEP),
@@ -649,4 +659,27 @@ MUTANTS = (
     Mutant("cold/shipment", "            EXPECTED_SEQUENCE: str(self._sequence),\n", "", SHIPPED),
     Mutant("cold/shipment", "seen.last) + WINDOW_MAX\n", "seen.last)\n", SHIPPED),
     Mutant("cold/delivery", "if parcel.epoch < self.epoch:", "if parcel.epoch < 0:", SHIPPED),
+    # All together: a sync that does not happen, of the journal, of a snapshot or of its name; a checksum that nobody
+    # looks at; a message that does not say which one it follows on.
+    Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", "", ALL),
+    Mutant("cold/image", "            disk.fdatasync(file)\n", "", ALL),
+    Mutant("cold/image", "        raise\n    disk.sync_names()\n", "        raise\n", ALL),
+    Mutant("cold/segment", "crc32c(payload) != payload_crc or ", "", ALL),
+    Mutant("cold/shipment", "            EXPECTED_SEQUENCE: str(self._sequence),\n", "", ALL),
+    # An order to die that is carried out again and again; proofs that see nothing.
+    Mutant("cold/labels", "os.O_CREAT | os.O_EXCL", "os.O_CREAT", DIES_ONCE),
+    Mutant("cold/labels", "if self.left != 0:", "if self.left > 0:", DIES_THERE),
+    Mutant("ops/proofs", "if witness.through < least:", "if witness.through < 0:", NOT_THERE),
+    Mutant("ops/proofs", "if records.tobytes() != wanted.tobytes():", "if False:", OTHER_RECORD),
+    Mutant("ops/fold", "self.position[instrument] += lots", "self.position[instrument] -= lots", FOLDED),
+    Mutant("ops/fold", "if blotter != self.blotter:", "if False:", FOLDED),
+    # Retention: only the newest snapshot counts; what the stream lacks goes; a journal whose end is packed or retired
+    # is resumed in a file that is not there, or writes again what it had.
+    Mutant("cold/retention", "return min(oldest, bill.through) if", "return oldest if", NOT_SHIPPED),
+    Mutant("cold/retention", "else oldest\n    bill", "else oldest\n        break\n    bill", OLDEST),
+    Mutant("cold/segment", "if last.kind == RECORDS or last.segment == RETIRED:", "if last.kind == RECORDS:", GOES_ON),
+    Mutant("cold/segment", "or last.segment.endswith(PACKED):", "or False:", GOES_ON),
+    Mutant("cold/desk", 'if level == "memory" or self._lost:', 'if level == "memory":', FAILED),
+    # A snapshot of what nobody called durable.
+    Mutant("cold/segment", "commit is not None and commit.through >= sequence", "commit is not None", ALL),
 )

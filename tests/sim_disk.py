@@ -40,6 +40,7 @@ class SimDisk:
         self.handles: list[File | None] = []
         self.cut_after = self.fail_after = 1 << 60
         self.ahead = 0
+        self.changes = 0  # of what a reader sees
         self.meanwhile: Callable[[], None] | None = None  # what others do while a write or a sync takes its time
 
     def tick(self) -> None:
@@ -69,6 +70,8 @@ class SimDisk:
         return sorted(self.files)
 
     def read(self, name: str) -> bytes:
+        if name not in self.files:
+            raise FileNotFoundError(name)
         return bytes(self.files[name].now)
 
     def create(self, name: str) -> int:
@@ -76,6 +79,7 @@ class SimDisk:
         if name in self.files:
             raise FileExistsError(name)
         self.files[name] = File()
+        self.changes += 1
         self.moves.append(("", name, self.files[name]))
         return self.open(name)
 
@@ -92,11 +96,13 @@ class SimDisk:
         if luck < 0.02 or self.cut_after == 0 or self.fail_after == 0:
             count = int(luck * 50 * count) if luck < 0.02 else int(luck * count)
             now[at : at + count] = data[:count]
+            self.changes += 1
             file.lost -= set(range(at // SECTOR, (at + count + SECTOR - 1) // SECTOR))
             self.tick()
             return max(count, 1) if count else self.pwrite(handle, data, at)
         self.tick()
         now[at : at + count] = data
+        self.changes += 1
         if file.lost:
             file.lost -= set(range(at // SECTOR, (at + count - 1) // SECTOR + 1))
         if luck > 0.9 and len(file.kept) >= at + count:  # the kernel writes it back, unasked
@@ -106,6 +112,7 @@ class SimDisk:
     def truncate(self, handle: int, size: int) -> None:
         self.tick()
         now = self.file(handle).now
+        self.changes += 1
         if size < len(now):
             del now[size:]
         else:
@@ -133,11 +140,13 @@ class SimDisk:
     def rename(self, old: str, new: str) -> None:
         self.tick()
         self.files[new] = self.files.pop(old)
+        self.changes += 1
         self.moves.append((old, new, self.files[new]))
 
     def unlink(self, name: str) -> None:
         self.tick()
         del self.files[name]
+        self.changes += 1
         self.moves.append((name, "", None))
 
     def sync_names(self) -> None:
@@ -154,6 +163,7 @@ class SimDisk:
             return -1
         self.tick()
         self.files[name] = File(bytes(size))
+        self.changes += 1
         self.moves.append(("", name, self.files[name]))
         return self.open(name)
 
@@ -210,6 +220,7 @@ class SimDisk:
     def rot(self) -> None:
         """One bit of one file, or one sector: zeros, garbage, or what belongs elsewhere in it."""
         now = self.files[self.dice.choice(sorted(self.files))].now
+        self.changes += 1
         if not now:
             return
         at, how = int(self.rand() * len(now)), self.rand()

@@ -235,6 +235,17 @@ def test_who_waits_for_the_disk_is_answered_when_it_is_there(rig: Rig) -> None:
     link.close()
 
 
+def test_who_waits_for_the_disk_is_told_when_the_journal_failed_and_nobody_waits_after_that(rig: Rig) -> None:
+    link = rig.open()
+    assert rig.ask("halt", link, wait="local", id="x") == {}
+    rig.desk.lose("no space left; on disk up to input 7")
+    found = hear(link)
+    assert found["ok"] and found["durability"] == "memory" and "no space left" in found["note"]
+    assert rig.ask("halt", wait="local", id="x")["durability"] == "memory", "what was done is answered, once and again"
+    assert "no space left" in rig.ask("resume", wait="local")["error"] and rig.ask("resume")["durability"] == "memory"
+    link.close()
+
+
 def test_a_journal_that_is_never_synced_promises_no_disk() -> None:
     rig = Rig(journal__sync=False)
     assert "journal.sync" in rig.ask("halt", wait="local")["error"] and rig.ask("halt")["ok"]

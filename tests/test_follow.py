@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from runs import MAKER, assert_same, command, environment, forget, journaled, market, ran, replayed, ultra, until
 from test_replay import forge
 
+from ultra.cold import follower, segment, superblock
 from ultra.cold import image as images
-from ultra.cold import segment, superblock
-from ultra.cold.journal import Journal
+from ultra.cold.journal import Journal, only_writer
 from ultra.cold.segment import JournalError
 from ultra.cold.tail import Tail, since
 from ultra.hot import JIT
@@ -205,6 +205,33 @@ def test_a_follower_checks_every_hash_and_keeps_the_newest(whole: tuple[Path, di
     assert fast.found["start"] == kept[0] and fast.found["checkpoints"] < found.found["checkpoints"] + (not JIT)
 
 
+def test_a_snapshot_waits_until_the_journal_says_that_it_is_durable(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(journal)  # its superblock says nothing
+    path = segment.segment_path(journal, 0)
+    frames = list(segment.read(journal))
+    path.write_bytes(path.read_bytes()[: frames[len(frames) // 2].offset])
+    monkeypatch.setattr(follower, "SAID_S", 0.01)
+    writer = only_writer(journal)
+    assert writer >= 0 and only_writer(journal) == -1
+    assert follow(journal, "--once").found["snapshots"] == [], "somebody writes, and has not said so"
+    os.close(writer)
+    written: list[str] = []
+    monkeypatch.setattr(follower.Tail, "write_again", lambda tail: written.append("again"))
+    found = follow(journal, "--once").found
+    assert found["snapshots"] and len(written) == len(found["snapshots"]), "what a dead one left is written again"
+
+
+def test_what_was_read_is_written_again_as_it_was(journal: Path) -> None:
+    before = segment.segment_path(journal, 0).read_bytes()
+    tail = Tail(journal)
+    frames = [tail.poll() for _ in range(20)]
+    tail.write_again()
+    tail.close()
+    assert None not in frames and segment.segment_path(journal, 0).read_bytes() == before
+
+
 def test_a_follower_goes_on_where_the_one_before_it_ended(whole: tuple[Path, dict[str, Any]], journal: Path) -> None:
     path = segment.segment_path(journal, 0)
     data, frames = path.read_bytes(), list(segment.read(journal))
@@ -307,13 +334,13 @@ for step in range(100):
             def act(*given):
                 if left[0] == 0:
                     if call is os_write:
-                        call(given[0], memoryview(given[1])[: len(given[1]) // 2])  # torn
+                        call(given[0], memoryview(given[1])[: len(given[1]) // 2], given[2])  # torn
                     os.kill(os.getpid(), signal.SIGKILL)
                 left[0] -= 1
                 return call(*given)
             return act
-        os_write = os.write
-        for name in ("open", "write", "fdatasync", "close", "rename", "fsync"):
+        os_write = os.pwrite
+        for name in ("open", "pwrite", "fdatasync", "close", "rename", "fsync"):
             setattr(os, name, mortal(getattr(os, name)))
         image.write(folder, whole)
         os._exit(0)

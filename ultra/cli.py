@@ -19,6 +19,7 @@ from .commands import (
     USAGE,
     backtests,
     captures,
+    chaos,
     data,
     desk,
     fail,
@@ -67,8 +68,8 @@ def _code_of(error: Exception) -> int:
         "CapsuleError": JOURNAL, "ImageError": JOURNAL, "BacktestError": USAGE, "TermsError": USAGE,
         "PerformanceError": USAGE, "LabError": USAGE, "DataError": DAMAGED, "TapeError": DAMAGED,
         "SearchError": USAGE, "BarError": USAGE, "JobError": LOST,
-        "CapsuleError": JOURNAL, "ImageError": JOURNAL, "ShipError": NO, "LineError": USAGE, "BerthError": USAGE,
-        "DeliveryError": JOURNAL, "LandingError": JOURNAL, "ParcelError": USAGE,
+        "ShipError": NO, "LineError": USAGE, "BerthError": USAGE,
+        "DeliveryError": JOURNAL, "LandingError": JOURNAL, "ParcelError": USAGE, "LabelError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (
-        trade, backtests, optimize, data, replays, journal, desk, views, ship, machine, rings, captures, venue,
+        trade, backtests, optimize, data, replays, journal, desk, views, ship, machine, rings, captures, venue, chaos,
     ):  # fmt: skip
         group.add(commands)
     return parser

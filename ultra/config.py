@@ -161,6 +161,19 @@ class Journal:
             "a journal that failed ends the run, or it refuses new orders and cancels pass (async only)",
         ),
     )
+    retention_bytes: int = field(
+        default=0,
+        metadata=rules.whole(
+            1 << 20, 1 << 50, "newest segments always kept; older ones go when a snapshot has them (ultra follow)",
+            also=(0, "all are kept"),
+        ),
+    )  # fmt: skip
+    retention_ms: int = field(
+        default=0, metadata=rules.whole(0, 10**12, "a segment younger than this is kept, whatever its place")
+    )
+    retention_replicated: bool = field(
+        default=False, metadata=rules.switch("no segment goes before a stream has it, though nothing ships it yet")
+    )
     mirror: str = field(default="", metadata=rules.folder("a second journal, on another disk say, written beside it"))
     durability: str = field(
         default="async",

@@ -65,7 +65,7 @@ from ..wire import (
     TIMER,
     TRADE,
 )
-from . import assembly, segment
+from . import assembly, labels, segment
 from .native import Cells
 from .replay import Replay
 
@@ -286,6 +286,7 @@ class Comeback:
 
     def _go_on(self, ask: Question | None) -> None:
         """The real ends take the place of the private ones, with what the dead engine did not publish, or ask."""
+        labels.at("engine.back.before")
         run, ends = self.machine.run, self._ends
         made, out = run.engine.output, ends.requests
         published, cursor = int(out.cells[rings.CURSOR]), int(made.cells[rings.CURSOR])
@@ -304,6 +305,7 @@ class Comeback:
         run.cells[inline.PATIENCE], run.cells[inline.SPINS] = assembly.waiting(self.machine.config)
         self.machine = assembly.joined(self.machine, ends)
         self.rehearsing = False
+        labels.at("engine.back.after")
 
 
 def question(link: Any) -> Question:

@@ -16,7 +16,7 @@ from .. import inline, strategy
 from ..hot import curve as curves
 from ..hot import ring as rings
 from ..wire import CONTROL_BEGUN, CONTROL_DECODER, CONTROL_FEED_END, CONTROL_FROM_NS, CONTROL_STEP
-from . import assembly
+from . import assembly, labels
 from .answers import remembered
 from .comeback import Comeback, ComebackError, even_out
 from .drive import NOTHING, Drive, Outcome, describe, folders_of, taps_of
@@ -39,6 +39,7 @@ class Core:
         if again:
             for name, place in folders_of(config, folder).items():
                 bury(config, place, about, name)
+            labels.at("engine.bury.after")
         self._taps = taps_of(config, folder, resume=again)
         try:
             ends = assembly.Apart(stage.fan(), stage.control.link, stage.requests(), stage.replies())

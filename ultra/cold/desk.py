@@ -78,6 +78,7 @@ class Desk:
         self._recall()
         self._clients: dict[int, Client] = {}
         self._open = True
+        self._lost = ""  # why nothing more is said to be on disk
         self.path = path_of(session)
         self._listener = _listen(self.path)
         self._poll = select.epoll()
@@ -101,6 +102,15 @@ class Desk:
                 self._serve(self._clients[handle], events)
         if self._again and self._open:
             self._repeat()
+
+    def lose(self, why: str) -> None:
+        """The journal failed and the run goes on: who waits for the disk is told how far it is, and waits no longer."""
+        self._lost = why
+        for entry in self._waiting:
+            for client, _, repeated in entry.waiting:
+                self._say(client, self._answer(entry, repeated))
+            entry.waiting = []
+        self._waiting = []
 
     def stop(self) -> None:
         """The run ends: nothing new is taken, the last answers go into the journal. Called while the loop goes on."""
@@ -153,7 +163,7 @@ class Desk:
         """Answer those who need not wait for the disk."""
         later = []
         for client, level, repeated in entry.waiting:
-            if level == "memory":
+            if level == "memory" or self._lost:
                 self._say(client, self._answer(entry, repeated))
             else:
                 later.append((client, level, repeated))
@@ -184,7 +194,8 @@ class Desk:
         level = "local" if ack.sequence < self._durable() else "memory"
         if level == "local" and ack.sequence < self._replicated():
             level = "replicated"
-        return answer(entry.id, ack, level, repeated)
+        note = {"note": f"the journal failed: {self._lost}"} if self._lost and level == "memory" else {}
+        return answer(entry.id, ack, level, repeated) | note
 
     def _repeat(self) -> None:
         """Take back what did not fit before, now that there is room."""
@@ -257,6 +268,8 @@ class Desk:
                 raise CommandError("wait = replicated: nothing ships this journal (ultra ship)")
             entry = self._known.get(id)
             if entry is None:
+                if command.wait != "memory" and self._lost:
+                    raise CommandError(f"wait = {command.wait}: the journal failed ({self._lost}); only memory is left")
                 if len(self._asked) >= AT_ONCE_MAX:
                     raise CommandError(f"{AT_ONCE_MAX} commands are under way: send it again, under the same id")
                 entry = self._enter(command, client.uid)

@@ -20,7 +20,7 @@ from ..config import Config
 from ..hot import engine as engines
 from ..hot import hiccup
 from ..wire import CHECKPOINT, END, HALT
-from . import assembly, waybill
+from . import assembly, labels, waybill
 from .answers import Entry
 from .assembly import Machine
 from .desk import Desk, DeskError
@@ -97,9 +97,11 @@ class Drive:
             if self._desk is not None:  # here only: what it puts in is taken before anything else, a checkpoint too
                 self._desk.turn()
             cells[inline.CHECKPOINT_AT] = min(self.checkpoint_at, int(cells[inline.NEXT]) + LOOK_RECORDS)
+            labels.at("engine.pump.before")
             begun, machine = time.perf_counter(), self.machine  # `turn` may put another in its place
             at = machine.pump(machine.run, machine.intake, buffer, at, stop)
             self.outcome.loop_s += time.perf_counter() - begun
+            labels.at("engine.pump.after")
             self._look()
             if self._desk is not None:
                 self._desk.answer()
@@ -134,14 +136,18 @@ class Drive:
                 tap.give_up(f"{error} New orders were refused from input {number} on, which is not journaled.")
                 now = int(self.run.engine.cells[engines.NOW])
                 assembly.command(self.run, kind=HALT, ts_event=now, ts_recv=now, aux=1)
+                if self._desk is not None:
+                    self._desk.lose(str(error))
 
     def _checkpoint(self, kind: int) -> str:
         if self._busy is not None:
             self._busy()
+        labels.at("engine.checkpoint.before")
         found = assembly.state_hash(self.run.engine)
         first, second = assembly.hash_words(found)
         now = int(self.run.engine.cells[engines.NOW])
         assembly.command(self.run, kind=kind, ts_event=now, ts_recv=now, aux=first, order_id=second)
+        labels.at("engine.checkpoint.after")
         self.checkpoint_at = int(self.run.cells[inline.NEXT]) + self.machine.config.engine.checkpoint_records
         return found
 
@@ -152,8 +158,10 @@ class Drive:
         if self._desk is not None:
             self._desk.stop()
             self.pump(NOTHING, 0, 0)
+        labels.at("engine.end.before")
         self.outcome.state_hash = self._checkpoint(END)
         self.pump(NOTHING, 0, 0)
+        labels.at("engine.end.after")
 
     def close(self) -> None:
         """Wait until all is on disk, and note how the core behaved. JournalError when a journal was given up."""

@@ -14,7 +14,7 @@ from ..hot import fan as fans
 from ..hot import memory
 from ..venues import paper
 from ..wire import DONE, RECORD, STAGE_STATE
-from . import assembly
+from . import assembly, labels
 from .control import STAGES
 from .stage import Stage, process
 
@@ -43,7 +43,9 @@ class Exchange:
     def play(self) -> None:
         """Until the engine needs no venue any more."""
         while self.stage.control.of(ENGINE, STAGE_STATE) < DONE:
+            labels.at("venue.serve.before")
             apart.serve(self._exchange, self._patience, self._spins)
+            labels.at("venue.serve.after")
             self.stage.turn(int(self._exchange.feed.cells[fans.GATE + apart.VENUE * fans.STRIDE]))
 
 

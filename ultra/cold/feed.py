@@ -29,7 +29,7 @@ from ..wire import (
     RECORD,
     SOURCE,
 )
-from . import assembly
+from . import assembly, labels
 from .frames import Frames
 from .native import Cells
 from .pace import Clock, Pace, due_step
@@ -67,7 +67,9 @@ class Feed:
         control = self.stage.control
         control.link[CONTROL_DECODER : CONTROL_DECODER + 16] = self._decoder.cells
         self._tell()  # before anybody knows that we are through: then nothing of us is needed any more
+        labels.at("feed.end.before")
         control.put(CONTROL_FEED_END, 1 + int(self._fan.cells[0]))
+        labels.at("feed.end.after")
 
     def _tell(self) -> None:
         """What became of the file, for the host."""
@@ -98,7 +100,9 @@ class Feed:
         """All whole messages of these bytes into the fan."""
         at = 0
         while True:
+            labels.at("feed.send.before")
             at = self._send(buffer, at, stop)
+            labels.at("feed.send.after")
             self.stage.turn(int(self._fan.cells[0]))
             if not self._waiting():
                 return at

@@ -2,8 +2,9 @@
 
 The live engine never stops for one: what it journaled is all there is to know. At every checkpoint the two must have
 the same state; when they have not, one of them is wrong, and somebody has to look before more is traded. A snapshot is
-written only when what it stands on is durable, since one that is ahead of its journal after a power cut would be a
-state that nobody can explain. Those behind the last hash that agreed are put aside as `.suspect` when one differs.
+written only when the journal says that what it stands on is durable, since one that is ahead of its journal after a
+power cut would be a state that nobody can explain. Those behind the last hash that agreed are put aside as `.suspect`
+when one differs. Segments that all its snapshots have it may let go (`retention`).
 Known bad case: a follower slower than the engine falls behind without a bound; nothing waits for it.
 """
 
@@ -19,11 +20,16 @@ from types import FrameType
 from typing import Any, Final
 
 from . import image as images
+from . import retention, segment
+from .disk import Folder
+from .journal import only_writer
 from .replay import Replay, Replayed, ReplayError
 from .tail import Tail, since
 
 IDLE_S: Final = 0.02
 QUIET_S: Final = 2.0  # so long without a frame, and it is looked whether the next one is damaged
+SAID_S: Final = 2.0  # so long a writer may take to say that what it wrote is on disk
+SAID_POLL_S: Final = 0.002
 FRAMES: Final = 256  # read at once
 
 
@@ -61,7 +67,7 @@ class Follower:
         of each in one line."""
         self._folder, self._every, self._keep, self._once = folder, every, keep, once
         self._source, self._force, self._told = source_path, force, told
-        self._tail = Tail(folder)
+        self._tail, self._disk = Tail(folder), Folder(folder)
         self._arrivals = Arrivals()
         self._through = 0
         self._stopped = False
@@ -117,7 +123,9 @@ class Follower:
             self._tail.check()
         if not replay.result.matches:
             self._suspect(replay.result)
-        elif not replay.result.complete and replay.next > replay.result.start and replay.next not in self.taken:
+        elif replay.result.complete:
+            self._retire(replay)
+        elif replay.next > replay.result.start and replay.next not in self.taken:
             self._snapshot(replay)
 
     def _next_due(self, replay: Replay) -> int:
@@ -137,13 +145,41 @@ class Follower:
 
     def _snapshot(self, replay: Replay) -> None:
         begun = time.perf_counter()
-        self._tail.sync()
+        if not self._is_durable(replay.next):
+            self._tell(f"no snapshot after {replay.next} inputs: the journal does not say that they are on disk")
+            return
         path = images.write(self._folder, replay.image())
         self.taken.append(replay.next)
         for old in images.snapshots(self._folder, replay.next)[self._keep :]:
             old.unlink(missing_ok=True)
+        self._retire(replay)
         took = time.perf_counter() - begun
         self._tell(f"{path.name}: {path.stat().st_size:,} bytes in {took * 1000:.0f} ms")
+
+    def _is_durable(self, sequence: int) -> bool:
+        """What a snapshot stands on must be there after a power cut. Who writes the journal says so in a moment; what a
+        dead one left without a word is written again, since his last sync may have failed."""
+        deadline = time.monotonic() + SAID_S
+        while not segment.vouched(commit := segment.witness(self._disk), sequence):
+            if not segment.synced(commit):
+                self._tail.sync()  # nobody ever called it durable
+                return True
+            alone = only_writer(self._folder)
+            if alone >= 0:
+                try:
+                    self._tail.write_again()
+                finally:
+                    os.close(alone)
+                return True
+            if time.monotonic() > deadline or self._stopped:
+                return False
+            time.sleep(SAID_POLL_S)
+        return True
+
+    def _retire(self, replay: Replay) -> None:
+        gone = retention.keep(self._folder, replay.machine.config, replay.result.complete)
+        if gone:
+            self._tell(f"{gone} segments retired: snapshots have their inputs")
 
     def _suspect(self, result: Replayed) -> None:
         """No state behind the last hash that agreed is to be trusted, nor the one we began with if none did."""

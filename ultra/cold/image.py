@@ -32,8 +32,8 @@ from ..hot import pool as pools
 from ..hot import reindex
 from ..hot import ring as rings
 from ..hot import table as tables
-from . import assembly, segment
-from .disk import sync_folder
+from . import assembly, labels, segment
+from .disk import Disk, Folder
 from .native import crc32c
 
 MAGIC: Final = b"ULTRASNP"
@@ -207,10 +207,10 @@ def sequence_of(path: Path) -> int:
     return int(digits) if good and path_of(path.parent, int(digits)) == path else -1
 
 
-def snapshots(folder: Path, until: int) -> list[Path]:
+def snapshots(folder: Path, until: int, disk: Disk | None = None) -> list[Path]:
     """Snapshots of a folder that hold no input from `until` on, newest first."""
-    found = [path for path in folder.glob(f"{PREFIX}*{SUFFIX}") if 0 <= sequence_of(path) <= until]
-    return sorted(found, reverse=True)
+    names = (Folder(folder) if disk is None else disk).names()
+    return [folder / name for name in reversed(names) if 0 <= sequence_of(folder / name) <= until]
 
 
 def packed(image: Image) -> list[Any]:
@@ -231,48 +231,55 @@ def packed(image: Image) -> list[Any]:
     return [head, struct.pack("<I", crc32c(head)), table, bytes(room - len(table)), *blobs]
 
 
-def write(folder: Path, image: Image) -> Path:
+def write(folder: Path, image: Image, disk: Disk | None = None) -> Path:
     """Write a snapshot into a folder. Under its name there is a whole one, or none, whatever happens on the way.
 
     ImageError when there is no room, or the disk fails."""
     path = path_of(folder, image.sequence)
     try:
-        _write(path, image)
+        _write(Folder(folder) if disk is None else disk, path.name, packed(image))
     except OSError as error:
         raise ImageError(f"{path} can't be written ({error.strerror}); the older ones are as they were") from error
     return path
 
 
-def _write(path: Path, image: Image) -> None:
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
-    file = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+def _write(disk: Disk, name: str, blobs: list[Any]) -> None:
+    hidden, at = f".{name}.{os.getpid()}", 0
+    file = disk.create(hidden)
     try:
         try:
-            for blob in packed(image):
+            for number, blob in enumerate(blobs):
+                if number == len(blobs) // 2:
+                    labels.at("image.write.mid")
                 view = memoryview(blob)
                 while len(view):
-                    written = os.write(file, view)  # on a line of its own: in a slice, mypyc calls it twice
-                    view = view[written:]
-            os.fdatasync(file)
+                    written = disk.pwrite(file, view, at)  # on a line of its own: in a slice, mypyc calls it twice
+                    view, at = view[written:], at + written
+            labels.at("image.sync.before")
+            disk.fdatasync(file)
         finally:
-            os.close(file)
-        os.rename(hidden, path)
+            disk.close(file)
+        labels.at("image.rename.before")
+        disk.rename(hidden, name)
+        labels.at("image.rename.after")
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(hidden)
+            disk.unlink(hidden)
         raise
-    sync_folder(path.parent)
+    disk.sync_names()
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, disk: Disk | None = None) -> None:
     """Remove what a writer left that was killed in the middle. Only while nobody else writes here."""
-    for hidden in folder.glob(f".{PREFIX}*{SUFFIX}.*"):
-        hidden.unlink(missing_ok=True)
+    place = Folder(folder) if disk is None else disk
+    for name in place.names():
+        if name.startswith(f".{PREFIX}") and f"{SUFFIX}." in name:
+            place.unlink(name)
 
 
-def read(path: Path) -> Image:
+def read(path: Path, disk: Disk | None = None) -> Image:
     """Read a snapshot and check every byte of it. ImageError when one is wrong, or it is of another format."""
-    data = path.read_bytes()
+    data = (Folder(path.parent) if disk is None else disk).read(path.name)
     found = unpacked(data, path)
     if sequence_of(path) != found.sequence:
         raise ImageError(f"{path} holds the state after {found.sequence} inputs: it was renamed")

@@ -36,7 +36,7 @@ from ..wire import (
     RING_CURSOR,
     RING_GATE,
 )
-from . import segment, shared, superblock
+from . import labels, segment, shared, superblock
 from .disk import Disk, Folder
 from .native import Bell, Cells, crc32c
 
@@ -88,7 +88,9 @@ class Journal:
         self.written = end.written  # records below this sequence are here already, whatever the ring still holds
         self._generation = end.generation + 1
         self._durable_frames = 0
-        if end.frames:
+        if end.frames and end.at == segment.SEALED:
+            self._succeed(end.chain)
+        elif end.frames:
             self._reopen(end.at, end.chain)
         else:
             self._begin()
@@ -117,6 +119,7 @@ class Journal:
         if self._sync:
             self._disk.fdatasync(self._block)
         self._disk.sync_names()
+        labels.at("journal.begin.mid")
         self._open(0)
 
     def _reopen(self, at: int, chain: int) -> None:
@@ -125,7 +128,9 @@ class Journal:
         It is written again: if it was a sync of his that failed, the kernel holds it and calls it clean."""
         name = segment.segment_name(self._segment_index)
         self._file = self._disk.open(name)
+        labels.at("journal.resume.before")
         self._disk.truncate(self._file, at)
+        labels.at("journal.resume.mid")
         self._write_at(self._file, self._disk.read(name), 0)
         self._at = self._zeroed = at
         self._chain = chain
@@ -135,15 +140,32 @@ class Journal:
             self._disk.fdatasync(self._block)  # the next one written is the other
         self.sync()
         self._keep_block()
+        labels.at("journal.resume.after")
+
+    def _succeed(self, chain: int) -> None:
+        """Nothing is left of the segment that he wrote, and the one before it is packed or retired: begin the next."""
+        self._block = self._disk.open(superblock.NAME)
+        self._write_at(self._block, self._disk.read(superblock.NAME), 0)
+        if self._sync:
+            self._disk.fdatasync(self._block)
+        self._segment_index += 1
+        self._chain = chain
+        self._open(self.through)
+        self.sync()
+        self._keep_block()
 
     def append(self, kind: int, first: int, count: int, through: int, payload: bytes | memoryview) -> None:
         """Write one frame (not yet durable). OSError when the file system refuses."""
+        labels.at("journal.append.before")
         size = len(payload)
         room = segment.HEADER_BYTES + segment.padded(size)
         if self._at + room > self._segment_bytes and self._at > segment.HEADER_BYTES:
+            labels.at("journal.roll.before")
             self._seal()
+            labels.at("journal.roll.mid")
             self._segment_index += 1
             self._open(first)
+            labels.at("journal.roll.after")
         self._zero_ahead(self._at + room)
         header = segment.frame_header(
             kind, first, count, through, self.durable, self._frame_index, size, crc32c(payload)
@@ -153,11 +175,14 @@ class Journal:
         self._chain = segment.link(header, self._chain)
         self._frame_index += 1
         self.through = max(self.through, through)
+        labels.at("journal.append.after")
 
     def sync(self) -> None:
         """Make everything appended durable."""
+        labels.at("journal.sync.before")
         if self._sync:  # without it nothing is ever called durable
             self._disk.fdatasync(self._file)
+            labels.at("journal.sync.after")
             self.durable = self.through
             self._durable_frames = self._frame_index
             self._note(superblock.OPEN, self._generation)
@@ -166,15 +191,18 @@ class Journal:
         """Nothing comes for a while: say durably, twice, that all of it is durable. Nothing when that was said."""
         if not self._sync or self._marked == self._frame_index:
             return
+        labels.at("journal.settle.before")
         if self._durable_frames != self._frame_index:
             self.sync()
         self.append(segment.MARK, self.through, 0, self.through, b"")
         self.sync()
         self._marked = self._frame_index
         self._keep_block()
+        labels.at("journal.settle.after")
 
     def close(self) -> None:
         """Cut the zeros written ahead, sync and close. Whatever is damaged from now on is told from a torn tail."""
+        labels.at("journal.close.before")
         self.settle()
         self._disk.abandon()
         self._seal()
@@ -182,18 +210,25 @@ class Journal:
         self._note(superblock.CLOSED, self._generation)
         self._keep_block()
         self._disk.close(self._block)
+        labels.at("journal.close.after")
 
     def _note(self, state: int, generation: int) -> None:
         """Write a superblock (not yet durable)."""
         index, through = self._segment_index, self.durable if self._sync else self.through
         state |= 0 if self._sync else superblock.UNSYNCED
         commit = superblock.Commit(self._id, generation, index, self._durable_frames, through, state)
-        self._write_at(self._block, superblock.encode(commit), superblock.offset(generation))
+        block, at = superblock.encode(commit), superblock.offset(generation)
+        labels.at("journal.block.before")
+        if labels.is_due("journal.block.mid"):
+            self._write_half(self._block, block, at)
+        self._write_at(self._block, block, at)
+        labels.at("journal.block.after")
 
     def _keep_block(self) -> None:
         """Make the superblock durable; from now on the other block is the one written."""
         if self._sync:
             self._disk.fdatasync(self._block)
+            labels.at("journal.block.kept")
             self._generation += 1
 
     def _open(self, first: int) -> None:
@@ -228,14 +263,21 @@ class Journal:
     def _write(self, header: bytes, payload: bytes | memoryview) -> None:
         self._write_at(self._file, header, self._at)
         if len(payload):
+            labels.at("journal.append.mid")
             self._write_at(self._file, payload, self._at + len(header))
 
     def _write_at(self, handle: int, data: bytes | memoryview, at: int) -> None:
+        if labels.is_due("journal.pwrite.mid"):
+            self._write_half(handle, data, at)
         written = self._disk.pwrite(handle, data, at)
         if written < len(data):
             view = memoryview(data)
             while written < len(view):
                 written += self._disk.pwrite(handle, view[written:], at + written)
+
+    def _write_half(self, handle: int, data: bytes | memoryview, at: int) -> None:
+        self._disk.pwrite(handle, data[: len(data) // 2], at)
+        labels.die()
 
 
 class Tap:
@@ -290,7 +332,9 @@ def turn(tap: Tap, journal: Journal, batch_max: int) -> bool:
     if not tap.move(journal, batch_max):
         return False
     journal.sync()
+    labels.at("journal.mark.before")
     tap.cells.store_release(JOURNAL_DURABLE, journal.durable)
+    labels.at("journal.mark.after")
     return True
 
 
@@ -339,16 +383,23 @@ def _is_open(pipe: int) -> bool:
 def sole_writer(folder: Path) -> int:
     """Wait until no other process writes this journal; a handle that keeps others waiting until it is closed, as it is
     when we die. JournalError when the other one does not end."""
-    handle, deadline = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), time.monotonic() + WRITER_S
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                os.close(handle)
-                raise segment.JournalError(f"{folder}: another process has written it for {WRITER_S:.0f} s") from None
-            time.sleep(0.002)
+    deadline = time.monotonic() + WRITER_S
+    while (handle := only_writer(folder)) < 0:
+        if time.monotonic() > deadline:
+            raise segment.JournalError(f"{folder}: another process has written it for {WRITER_S:.0f} s")
+        time.sleep(0.002)
+    return handle
+
+
+def only_writer(folder: Path) -> int:
+    """A handle as that of `sole_writer`, -1 when another process writes this journal."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return -1
+    return handle
 
 
 def main(arguments: list[str] | None = None) -> int:

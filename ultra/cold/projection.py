@@ -39,6 +39,7 @@ from ..wire import (
     TEXT,
     int_to_symbol,
 )
+from . import labels
 from .command import Said, is_asked, name_of, words_of
 
 SCHEMA_VERSION: Final = 1
@@ -172,6 +173,7 @@ class Projection:
         rows["open_orders"] = list(_open_orders(engine))
         rows["limits"] = [self._limit_row(engine, key, *said) for key, said in self._limits.items()]
         rows["counters"] = list(_counters(engine))
+        labels.at("projection.commit.before")
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for name in STATE:
@@ -179,6 +181,7 @@ class Projection:
             for name, made in rows.items():
                 marks = ", ".join("?" * len(TABLES[name]))
                 self._db.executemany(f"INSERT INTO {name} VALUES ({marks})", made)
+            labels.at("projection.commit.mid")
             self._db.executemany(
                 "UPDATE audit SET ack = ?, reason = ?, order_id = ?, cancels = ? WHERE sequence = ?", self._acks
             )
@@ -191,6 +194,7 @@ class Projection:
             raise ProjectionError(
                 f"{self.path}: {error}; free space, and project again: it goes on from there"
             ) from error
+        labels.at("projection.commit.after")
         self.sequence, self.chain = sequence, chain
         self._rows, self._acks = {"blotter": [], "audit": []}, []
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,10 +56,17 @@ class Projector:
         self._result = replay.result
         first = next(self._tail.frames())
         self._projection = Projection(path, self._tail.journal_id.hex(), replay.machine.loaded.spec)
-        if rebuild or not _agrees(folder, self._projection):
+        if rebuild or not self._agrees(folder):
             self._projection.clear(self._tail.journal_id.hex(), replay.machine.loaded.spec)
         self.projected = Projected(path, resumed_at=self._projection.sequence)
         self._through, self._chain, self._dirty = 0, chained(0, first), False
+
+    def _agrees(self, folder: Path) -> bool:
+        tail = Tail(folder)
+        try:
+            return agrees(tail.frames(), self._projection.sequence, self._projection.chain)
+        finally:
+            tail.close()
 
     def follow(self) -> Projected:
         """As `play`, then whatever comes, until the run has ended in good order."""
@@ -112,16 +120,13 @@ def chained(chain: int, frame: segment.Frame) -> int:
     return zlib.crc32(frame.payload, zlib.crc32(head))
 
 
-def _agrees(folder: Path, projection: Projection) -> bool:
-    """Whether the journal still says what it said up to where the projections are."""
-    chain, through, tail = 0, 0, Tail(folder)
-    try:
-        for frame in tail.frames():
-            chain, through = chained(chain, frame), max(through, frame.through)
-            if through > projection.sequence:
-                break
-            if through == projection.sequence and chain == projection.chain:
-                return True
-    finally:
-        tail.close()
-    return projection.sequence == 0
+def agrees(frames: Iterable[segment.Frame], sequence: int, chain: int) -> bool:
+    """Whether a journal still says what it said when projections of all inputs below `sequence` had this chain."""
+    found, through = 0, 0
+    for frame in frames:
+        found, through = chained(found, frame), max(through, frame.through)
+        if through > sequence:
+            break
+        if through == sequence and found == chain:
+            return True
+    return sequence == 0

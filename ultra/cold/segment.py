@@ -15,6 +15,7 @@ reading refuses. A journal without syncs, and format 1, has no such witness: any
 Known bad case: damage in the last batch before a power cut under load looks like a torn tail (see `superblock`).
 """
 
+import contextlib
 import json
 import struct
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ RECORDS: Final = 2  # payload: records of ultra.wire
 MARK: Final = 3  # no payload: `through` moved on, or what stands before it is durable
 RETIRED: Final = "retired.ulj"  # stands for all segments before its own: their META, their chain
 PACKED: Final = ".zst"
+SEALED: Final = 0
 LOOKS: Final = 3  # a file is read again before it is called damaged: its writer may be at work
 
 
@@ -72,7 +74,7 @@ class End(NamedTuple):
     journal_id: bytes
     segment_index: int
     frames: int  # in all segments
-    at: int  # behind the last whole frame of the segment
+    at: int  # behind the last whole frame of the segment; SEALED when it is packed or retired, and the next one begins
     through: int
     written: int  # every record below this sequence that had to be written is there
     chain: int  # CRC of the headers of the segment, up to there
@@ -219,6 +221,12 @@ def synced(commit: superblock.Commit | None) -> bool:
     return commit is not None and not commit.state & superblock.UNSYNCED
 
 
+def vouched(commit: superblock.Commit | None, sequence: int) -> bool:
+    """Whether its writer says that every input below this is on disk. A sync of ours would prove less: after one of his
+    that failed, the kernel calls clean what it gave up, and the next one says that all is well."""
+    return synced(commit) and commit is not None and commit.through >= sequence
+
+
 def proof(commit: superblock.Commit | None, frames: int, through: int, data: bytes, at: int, last: bool) -> str:
     """Why what does not check at `at`, behind these frames, was once on disk; "" when nobody says so. `last`: of the
     last segment, the one that the superblock is about."""
@@ -252,13 +260,20 @@ def end_of(folder: Path, disk: Disk | None = None) -> End | None:
     written, chain, last = 0, 0, None
     for last in reader.read():
         chain = reader.chain
-        if last.kind == RECORDS:
+        if last.kind == RECORDS or last.segment == RETIRED:
             written = last.through
     if last is None:
         return None
+    if last.segment == RETIRED or last.segment.endswith(PACKED):  # nothing is left of what came behind it
+        base = retired(reader._disk)
+        index = base.head.number - 1 if last.segment == RETIRED and base is not None else int(last.segment[8:14])
+        return _end(reader, index, SEALED, written, chain)
     at = last.offset + HEADER_BYTES + padded(len(last.payload))
+    return _end(reader, int(last.segment[8:14]), at, written, chain)
+
+
+def _end(reader: "Reader", index: int, at: int, written: int, chain: int) -> End:
     generation = reader.commit.generation if reader.commit is not None else 0
-    index = int(last.segment[8:14])
     return End(reader.journal_id, index, reader.frames, at, reader.through, written, chain, generation)
 
 
@@ -282,10 +297,13 @@ class Reader:
         """Every good frame in order. Stops at a torn tail; JournalError on damage."""
         # Before the segments: whatever it says is durable is then in what is read of them, though somebody writes.
         self.commit = witness(self._disk)
-        names = segment_names(self._folder, self._disk)
+        gone, names = self._listed()
         if self.commit is not None and self.commit.segment > names[-1][0]:
             raise JournalError(f"{self._disk.where(segment_name(names[-1][0] + 1))} is missing; restore it from a copy")
-        yield from self._retired()
+        if gone is not None:
+            self.journal_id, self.chain, self.frames = gone.head.journal_id, gone.head.chain, gone.frames
+            self.through, self.segment = gone.frame.through, RETIRED
+            yield gone.frame
         for number, (index, name) in enumerate(names):
             last = number + 1 == len(names)
             data = self._content(name)
@@ -309,16 +327,22 @@ class Reader:
         if self.commit is not None and self.commit.frames > self.frames:
             raise self._damage(self.segment, self.torn_at, self._proof(b"", 0, True))
 
-    def _content(self, name: str) -> bytes:
-        data = self._disk.read(name)
-        return unpacked(data, self._disk.where(name)) if name.endswith(PACKED) else data
+    def _listed(self) -> tuple[Retired | None, list[tuple[int, str]]]:
+        """What was retired, and the files of the rest: of one moment, though somebody retires more meanwhile."""
+        while True:
+            gone = retired(self._disk)
+            names = segment_names(self._folder, self._disk)
+            if retired(self._disk) == gone:
+                return gone, names
 
-    def _retired(self) -> Iterator[Frame]:
-        gone = retired(self._disk)
-        if gone is not None:
-            self.journal_id, self.chain, self.frames = gone.head.journal_id, gone.head.chain, gone.frames
-            self.through, self.segment = gone.frame.through, RETIRED
-            yield gone.frame
+    def _content(self, name: str) -> bytes:
+        """Of a segment that may have been packed since its name was read. JournalError when it was retired since."""
+        plain = name.removesuffix(PACKED)
+        for file in (name, plain + PACKED, plain):
+            with contextlib.suppress(FileNotFoundError):
+                data = self._disk.read(file)
+                return unpacked(data, self._disk.where(file)) if file.endswith(PACKED) else data
+        raise JournalError(f"{self._disk.where(name)} was retired while it was read: read again, or from a snapshot on")
 
     def _begin(self, index: int, name: str, data: bytes, last: bool) -> bool:
         """Check the header of a segment; False when its writer ended while he began it."""

@@ -159,14 +159,23 @@ def bury(config: Config, folder: Path, meta: dict[str, object], name: str = "jou
         raise JournalError(f"journal {folder}: {os.strerror(failed)}; a write or sync is never tried twice")
     handle = os.open(shared.path_of(ring), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        process = _journal(config, folder, handle, meta, resume=True)
+        code = -1
+        for _ in range(1 + config.journal.restart_max):  # one that was killed is started again, as `Tap.check` does
+            code = _written_out(_journal(config, folder, handle, meta, resume=True))
+            if code >= 0:
+                break
     finally:
         os.close(handle)
+    if code:
+        raise JournalError(f"journal {folder}: what the dead engine left could not be written (code {code})")
+
+
+def _written_out(process: subprocess.Popen[bytes]) -> int:
+    """Exit code of a journal's process whose engine is dead: it writes what the ring holds, and ends."""
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
-    if code := process.wait():
-        raise JournalError(f"journal {folder}: what the dead engine left could not be written (code {code})")
+    return process.wait()
 
 
 def session_of(config: Config) -> str:

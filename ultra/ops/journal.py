@@ -6,16 +6,14 @@ chain of what was there, so that the rest is still a journal.
 Known bad case: a journal whose beginning was retired is not replayed from nothing; it needs a snapshot.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..cold import segment, superblock
+from ..cold import retention, segment, superblock
 from ..cold.disk import Folder
-from ..cold.native import crc32c
-from ..cold.segment import META, RECORDS, RETIRED, Frame, JournalError
+from ..cold.segment import RECORDS, RETIRED, JournalError
 from ..wire import RECORD
 
 ROWS = 1 << 16  # of a group in a Parquet file
@@ -46,51 +44,18 @@ def check(folder: Path) -> dict[str, Any]:
 def compact(folder: Path, below: int = 0, level: int = 9) -> dict[str, Any]:
     """Pack all segments but the last (zstd), and retire those whose inputs are all below a sequence that a snapshot
     covers. JournalError when it is damaged: nothing is done then."""
-    facts = _survey(folder)
-    before = sum((folder / name).stat().st_size for name, _, _ in facts)
-    retired = [fact for fact in facts[:-1] if fact[1] <= below]
-    if retired:
-        _retire(folder, len(retired), retired[-1][1], retired[-1][2])
-    kept = [name for name, _, _ in facts[len(retired) :]]
+    disk = Folder(folder)
+    extents = retention.survey(folder, disk)
+    before = sum((folder / extent.name).stat().st_size for extent in extents)
+    retired = retention.retire(folder, disk, below)
+    kept = [extent.name for extent in extents[retired:]]
     packed = [_pack(folder, name, level) for name in kept[:-1] if not name.endswith(segment.PACKED)]
-    kept = [name for _, name in segment.segment_names(folder, Folder(folder))]
+    kept = [name for _, name in segment.segment_names(folder, disk)]
     after = sum((folder / name).stat().st_size for name in kept)
     return {
-        "folder": str(folder), "packed": len(packed), "retired": len(retired), "bytes_before": before,
+        "folder": str(folder), "packed": len(packed), "retired": retired, "bytes_before": before,
         "bytes_after": after,
     }  # fmt: skip
-
-
-def _survey(folder: Path) -> list[tuple[str, int, int]]:
-    """Of each segment: its file, how far it reaches, and the number of its last frame. JournalError on damage."""
-    reader, found = segment.Reader(folder), {}
-    for frame in reader.read():
-        found[frame.segment] = (reader.through, reader.frames - 1)
-    return [(name, *found[name]) for name in found if name != RETIRED]
-
-
-def _retire(folder: Path, count: int, through: int, last: int) -> None:
-    """Let the first `count` segments go, whose last frame is number `last`."""
-    disk = Folder(folder)
-    names = segment.segment_names(folder, disk)
-    meta: Frame | None = None
-    chain = journal_id = None
-    reader = segment.Reader(folder)
-    for frame in reader.read():
-        meta = frame if frame.kind == META and meta is None else meta
-        if reader.frames - 1 == last and frame.segment != RETIRED:
-            chain, journal_id = reader.chain, reader.journal_id
-            break
-    if meta is None or chain is None or journal_id is None:
-        raise JournalError(f"{folder} does not say what run it is of (no META frame)")
-    base = names[count][0]
-    header = segment.segment_header(base, through, journal_id, reader.code, chain)
-    size, crc = len(meta.payload), crc32c(meta.payload)
-    body = segment.frame_header(META, through, 0, through, through, last, size, crc) + meta.payload
-    _write_whole(folder, RETIRED, header + body.ljust(segment.HEADER_BYTES + segment.padded(size), b"\0"))
-    for _, name in names[:count]:
-        disk.unlink(name)
-    disk.sync_names()
 
 
 def _pack(folder: Path, name: str, level: int) -> str:
@@ -102,21 +67,10 @@ def _pack(folder: Path, name: str, level: int) -> str:
     packed = zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
     if segment.unpacked(packed, name) != data:
         raise JournalError(f"{folder / name} does not unpack to itself; it is left as it is")
-    _write_whole(folder, name + segment.PACKED, packed)
+    retention.write_whole(Folder(folder), name + segment.PACKED, packed)
     (folder / name).unlink()
     Folder(folder).sync_names()
     return name
-
-
-def _write_whole(folder: Path, name: str, data: bytes) -> None:
-    """A new file that is whole under its name, or not there."""
-    part = folder / f"{name}.part"
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(folder / name)
-    Folder(folder).sync_names()
 
 
 def export(folder: Path, target: Path) -> dict[str, Any]:
