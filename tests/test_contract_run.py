@@ -1,11 +1,14 @@
 """Bars, draws and intents in a whole run: journaled, replayed from its start and a snapshot, to the same hashes."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from runs import assert_same, market, ran, replayed, ultra
 
+from ultra.cold.projector import Projector
+from ultra.cold.replay import Replay
 from ultra.hot import JIT
 
 STRATEGY = '''
@@ -74,6 +77,17 @@ def test_a_run_with_bars_and_draws_replays_from_its_start_and_from_a_snapshot(
     fast = replayed(journal, *words, "--fast")
     assert fast.found.get("start")
     assert_same(found, fast)
+
+
+def test_a_seed_is_in_the_audit(day: Path, tmp_path: Path) -> None:
+    played(day, tmp_path / "run", strategy__seed=7)
+    one = Projector(Replay(tmp_path / "run"), tmp_path / "run", tmp_path / "run.db")
+    one.play()
+    one.close()
+    with sqlite3.connect(tmp_path / "run.db") as db:
+        rows = db.execute("SELECT command, who, words FROM audit WHERE command = 'seed'").fetchall()
+    db.close()
+    assert rows == [("seed", "configuration", '{"seed": 7}')]
 
 
 def test_another_seed_is_another_run_and_the_same_seed_is_the_same(day: Path, tmp_path: Path) -> None:
