@@ -17,6 +17,8 @@ class Mutant(NamedTuple):
 LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
 RULE_SIX = "test_levels.py::test_our_order_in_a_book_of_levels_moves_as_rule_six_says"
 BARS = "test_bar.py::test_a_bar_is_read_as_it_was_written"
+NEAR = "test_math.py::test_a_function_is_as_near_to_the_true_value_as_it_says"
+PLANTED = "test_strategy_check.py::test_what_can_not_be_in_a_hook_is_shown_with_its_place_and_what_to_write"
 CONTRACT = "test_contract.py::test_"
 SIGNALLED = "test_contract.py::test_a_signal_is_of_one_instrument_or_of_all_and_is_answered"
 BOOK = "test_book.py::test_a_book_behaves_as_a_dict_of_orders"
@@ -147,12 +149,12 @@ MUTANTS = (
     Mutant("bar", "return event.price + (event.aux >> 32)", "return event.price + (event.aux >> 31)", BARS),
     Mutant(
         "engine",
-        "first, last = np.int64(0), cells[INSTRUMENTS]\n        elif instrument < 0",
-        "pass\n        elif instrument < 0",
+        "first, last = np.int64(0), cells[INSTRUMENTS]\n            elif instrument < 0",
+        "pass\n            elif instrument < 0",
         SIGNALLED,
     ),
-    # What a strategy means: half of a replacement, an operator's order taken back, a target ordered twice, a price beyond
-    # the collar; a bar that ends late, or forgets its low.
+    # What a strategy means: half of a replacement, an operator's order taken back, a target ordered twice, a price
+    # beyond the collar; a bar that ends late, or forgets its low.
     Mutant(
         "engine_requests",
         "if rings.room(engine.output, 2) < 2",
@@ -186,6 +188,32 @@ MUTANTS = (
         "row.low = price",
         CONTRACT + "bars_are_made_of_trades_and_end_with_the_first_input_at_or_after_the_border",
     ),
+    # What the first double can't hold is dropped: the digits of 1 + x, of a product; a draw that is mixed otherwise.
+    Mutant("math", "_log_of(float(k), m - 1.0, low / high)", "_log_of(float(k), m - 1.0, 0.0)", NEAR + "[log1p]"),
+    Mutant(
+        "math", "    rest += low * y\n", "", "test_math.py::test_powers_are_as_near_as_they_say_and_whole_ones_exact"
+    ),
+    Mutant(
+        "random",
+        "folded(value, 27)",
+        "folded(value, 26)",
+        "test_math.py::test_draws_are_those_of_the_seed_and_stay_in_their_range",
+    ),
+    # A hook is read, but what it calls is not; a caret stands a word too far; a clock passes; a float becomes a price.
+    Mutant(
+        "strategy_check",
+        "            self.helpers.append(plain)\n",
+        "            pass\n",
+        PLANTED + "[state.seen = helper(1)]",
+    ),
+    Mutant("strategy_check", "[: column + self._indent]", "[: column + self._indent + 1]", PLANTED + "[yield 1]"),
+    Mutant(
+        "strategy_check",
+        "return owner.__module__ if isinstance(owner, type)",
+        'return "" if isinstance(owner, type)',
+        PLANTED + "[now = datetime.datetime.now()]",
+    ),
+    Mutant("strategy_check", "return isinstance(node.op, ast.Div) or", "return", PLANTED),
     # A step is refined, but one side keeps its own.
     Mutant("restep", "for side in (low, low + 1):", "for side in (low,):", BOOK),
     # An inner node is left set above an empty page; the page a side remembers is swept from under it.
