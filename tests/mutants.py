@@ -4,19 +4,15 @@ A line is (file, old text, new text, test). The old text occurs exactly once. Wh
 a test that stops catching its mutant has lost its teeth, however green it is.
 """
 
-from typing import NamedTuple
-
-
-class Mutant(NamedTuple):
-    file: str
-    old: str
-    new: str
-    test: str
-
+from mutant import Mutant
+from mutants_bars import BARS_LAB
+from mutants_lab import LAB
 
 LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
 RULE_SIX = "test_levels.py::test_our_order_in_a_book_of_levels_moves_as_rule_six_says"
 BARS = "test_bar.py::test_a_bar_is_read_as_it_was_written"
+NEAR = "test_math.py::test_a_function_is_as_near_to_the_true_value_as_it_says"
+PLANTED = "test_strategy_check.py::test_what_can_not_be_in_a_hook_is_shown_with_its_place_and_what_to_write"
 CONTRACT = "test_contract.py::test_"
 SIGNALLED = "test_contract.py::test_a_signal_is_of_one_instrument_or_of_all_and_is_answered"
 BOOK = "test_book.py::test_a_book_behaves_as_a_dict_of_orders"
@@ -62,17 +58,6 @@ OPEN_BY = "test_background.py::test_what_is_entered_is_what_the_recording_says_i
 HALF = "test_agents.py::test_what_is_excited_halves_with_the_half_life"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
-AS_RUN = "test_backtest.py::test_a_backtest_is_the_run[ultra.strategies.maker:MarketMaker]"
-INTEREST = "test_trial.py::test_interest_keeps_what_is_less_than_a_unit[1-5400]"
-COURSE = "test_trial.py::test_a_course_is_on_an_even_grid_however_long"
-BOTH_ENDS = "test_trial.py::test_an_estimate_takes_lots_from_both_ends[model0-<lambda>]"
-WAY = "test_trial.py::test_a_way_takes_its_base_and_what_was_recorded_last"
-LATER = "test_trial.py::test_a_markout_is_what_a_search_of_the_day_finds"
-IN_TURN = "test_venues_of_choice.py::test_an_order_of_ours_is_met_in_its_turn_and_who_stood_behind_it_is_not"
-LARGER = "test_venues_of_choice.py::test_an_order_made_larger_walks_the_book_and_the_strategy_never_knows"
-FUTURE = "test_lookahead.py::test_a_series_is_changed_behind_the_cut_only"
-TRIPS = "test_performance.py::test_the_fees_of_trips_and_of_what_is_open_are_those_of_all_fills"
-FALLEN = "test_performance.py::test_drawdowns_are_those_found_point_by_point"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
 SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
@@ -147,8 +132,8 @@ MUTANTS = (
     Mutant("bar", "return event.price + (event.aux >> 32)", "return event.price + (event.aux >> 31)", BARS),
     Mutant(
         "engine",
-        "first, last = np.int64(0), cells[INSTRUMENTS]\n        elif instrument < 0",
-        "pass\n        elif instrument < 0",
+        "first, last = np.int64(0), cells[INSTRUMENTS]\n            elif instrument < 0",
+        "pass\n            elif instrument < 0",
         SIGNALLED,
     ),
     # What a strategy means: half of a replacement, an operator's order taken back, a target ordered twice, a price
@@ -186,6 +171,32 @@ MUTANTS = (
         "row.low = price",
         CONTRACT + "bars_are_made_of_trades_and_end_with_the_first_input_at_or_after_the_border",
     ),
+    # What the first double can't hold is dropped: the digits of 1 + x, of a product; a draw that is mixed otherwise.
+    Mutant("math", "_log_of(float(k), m - 1.0, low / high)", "_log_of(float(k), m - 1.0, 0.0)", NEAR + "[log1p]"),
+    Mutant(
+        "math", "    rest += low * y\n", "", "test_math.py::test_powers_are_as_near_as_they_say_and_whole_ones_exact"
+    ),
+    Mutant(
+        "random",
+        "folded(value, 27)",
+        "folded(value, 26)",
+        "test_math.py::test_draws_are_those_of_the_seed_and_stay_in_their_range",
+    ),
+    # A hook is read, but what it calls is not; a caret stands a word too far; a clock passes; a float becomes a price.
+    Mutant(
+        "strategy_check",
+        "            self.helpers.append(plain)\n",
+        "            pass\n",
+        PLANTED + "[state.seen = helper(1)]",
+    ),
+    Mutant("strategy_check", "[: column + self._indent]", "[: column + self._indent + 1]", PLANTED + "[yield 1]"),
+    Mutant(
+        "strategy_check",
+        "return owner.__module__ if isinstance(owner, type)",
+        'return "" if isinstance(owner, type)',
+        PLANTED + "[now = datetime.datetime.now()]",
+    ),
+    Mutant("strategy_check", "return isinstance(node.op, ast.Div) or", "return", PLANTED),
     # A step is refined, but one side keeps its own.
     Mutant("restep", "for side in (low, low + 1):", "for side in (low,):", BOOK),
     # An inner node is left set above an empty page; the page a side remembers is swept from under it.
@@ -470,19 +481,6 @@ MUTANTS = (
     Mutant("cold/segment", "crc32c(header[:56], chain)", "crc32c(header, chain)", CHAIN),
     Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
     Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
-    # The lab: a fee that every piece of a fill pays whole; a drawdown that begins where it is seen.
-    Mutant("lab/fills", "            fee -= paid\n", "", TRIPS),
-    Mutant("lab/performance", "ts[np.maximum(begins - 1, 0)]", "ts[begins]", FALLEN),
-    # A backtest: a request or an answer late; interest that forgets; points off their grid; a place that is
-    # another's; a horizon too soon; a size that the strategy hears of; a future that is left as it was.
-    Mutant("trial", "max(cells[ARRIVED], wanted)", "max(cells[ARRIVED], wanted + 1_000_000)", AS_RUN),
-    Mutant("trial", "(waits and arrival(run) <= now)", "(waits and arrival(run) < now - 100_000)", AS_RUN),
-    Mutant("account", "cells[left] = rest % YEAR_MS", "cells[left] = 0", INTEREST),
-    Mutant("account", "if points[k].ts % step == 0:", "if k % 2 == 0:", COURSE),
-    Mutant("estimate", "ahead - (lost - after)", "ahead - lost", BOTH_ENDS),
-    Mutant("delay", "rows[cells[ROW] + 1, TS] <= ts", "rows[cells[ROW] + 1, TS] < ts", WAY),
-    Mutant("markout", "if row.ts + HORIZONS_NS[k] > ts:", "if row.ts + HORIZONS_NS[k] >= ts:", LATER),
-    Mutant("impact", "ladder.levels[level].qty if level >= 0 else 0", "0", IN_TURN),
-    Mutant("trial", "joined.lots // multiple - joined.told", "joined.lots - joined.told", LARGER),
-    Mutant("lab/lookahead", "        return place\n", "        return length\n", FUTURE),
+    *LAB,
+    *BARS_LAB,
 )

@@ -288,9 +288,9 @@ def test_bars_are_made_of_trades_and_end_with_the_first_input_at_or_after_the_bo
 def test_a_bar_may_end_by_a_timer_and_is_stamped_at_its_border() -> None:
     rig = Rig(Stamped, bar_ns=1000)
     rig.feed({"kind": TRADE, "instrument": 1, "price": 100, "qty": 2, "ts_event": 50_100})
-    rig.feed({"kind": TIMER, "ts_event": 59_999})
+    rig.feed({"kind": TIMER, "ts_event": 51_000})
     assert rig.state("stamps", 1) == [51_000, 1, 0] and rig.state("stamps", 0) == [0, 0, 0]
-    rig.feed({"kind": TRADE, "instrument": 1, "price": 100, "qty": 2, "ts_event": 60_000})
+    rig.feed({"kind": TRADE, "instrument": 1, "price": 100, "qty": 2, "ts_event": 52_000})
     assert rig.state("stamps", 1) == [51_000, 1, 1], "a trade at the border is of the next bar"
     rig.feed({"kind": HALT, "aux": 0, "ts_event": 99_000})
     assert rig.state("stamps", 1)[1] == 1, "what an operator says ends no bar"

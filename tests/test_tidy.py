@@ -35,7 +35,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/config.py": ("ultra.wire", "ultra.rules", "ultra.config_link", "ultra.config_exchange"),
     "ultra/hot": PATH,
     "ultra/math.py": PATH,
-    "ultra/strategy.py": (*FLOOR, *PATH),
+    "ultra/random.py": PATH,
+    "ultra/strategy.py": (*FLOOR, *PATH, "ultra.strategy_check", "ultra.strategy_problem", "ultra.strategy_words"),
+    "ultra/strategy_check.py": (*FLOOR, *PATH, "ultra.strategy_problem", "ultra.strategy_words"),
+    "ultra/strategy_problem.py": (),
+    "ultra/strategy_words.py": (),
     "ultra/inline.py": (*EDGE, "ultra.venues"),
     "ultra/apart.py": (*EDGE, "ultra.venues", "ultra.inline"),
     "ultra/trial.py": (*EDGE, "ultra.venues", "ultra.inline"),
@@ -82,7 +86,7 @@ UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3, "
 SOMEONES_MACHINE = re.compile(r"(?<![\w.])/(home|Users|root)/[\w.]")
 
 TEXT_FILES = ("*.py", "*.pyi", "*.toml", "*.md", "*.h", "*.in", "*.yml", "*.yaml", "Makefile", "run")
-NOT_OURS = {".git", ".venv", "build", "dist", ".cache", "runs", "node_modules"}
+NOT_OURS = {".git", ".venv", ".venv-peers", "build", "dist", ".cache", "runs", "node_modules"}
 
 
 def python_files(*folders: str) -> list[str]:

@@ -11,12 +11,31 @@ from .wire import ASK, BID, NONE
 
 if TYPE_CHECKING:
     from .cold.view import attach
-    from .hot.outbox import IMMEDIATE, POST_ONLY, buy, cancel, sell
+    from .hot.outbox import (
+        AT_MARKET,
+        EVERY,
+        IMMEDIATE,
+        POST_ONLY,
+        THIS,
+        buy,
+        buy_at_market,
+        buy_of,
+        cancel,
+        cancel_all,
+        pending,
+        replace,
+        sell,
+        sell_at_market,
+        sell_of,
+        target,
+    )
     from .strategy import Strategy, parameter, state
 
 __version__ = "0.1.0"
 __all__ = [
-    "ASK", "BID", "IMMEDIATE", "NONE", "POST_ONLY", "Strategy", "attach", "buy", "cancel", "parameter", "sell", "state",
+    "ASK", "AT_MARKET", "BID", "EVERY", "IMMEDIATE", "NONE", "POST_ONLY", "THIS", "Strategy", "attach", "buy",
+    "buy_at_market", "buy_of", "cancel", "cancel_all", "parameter", "pending", "replace", "sell", "sell_at_market",
+    "sell_of", "state", "target",
 ]  # fmt: skip
 
 _HOMES = {"Strategy": "strategy", "parameter": "strategy", "state": "strategy", "attach": "cold.view"}

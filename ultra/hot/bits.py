@@ -133,6 +133,36 @@ def mix(typingctx: Any, state: Any, value: Any) -> Any:
     return _binary(build)
 
 
+def _plus(value: int, other: int) -> int:
+    return signed(int(value) + int(other))
+
+
+@instruction(_plus)
+def plus(typingctx: Any, value: Any, other: Any) -> Any:
+    """The sum, wrapped."""
+    return _binary(lambda b, value, other: b.add(value, other))
+
+
+def _times(value: int, other: int) -> int:
+    return signed(int(value) * int(other))
+
+
+@instruction(_times)
+def times(typingctx: Any, value: Any, other: Any) -> Any:
+    """The product, wrapped."""
+    return _binary(lambda b, value, other: b.mul(value, other))
+
+
+def _folded(value: int, by: int) -> int:
+    return signed(int(value) ^ ((int(value) & _ALL) >> int(by)))
+
+
+@instruction(_folded)
+def folded(typingctx: Any, value: Any, by: Any) -> Any:
+    """The value xor itself moved down by 0..63 bits, zeros behind it."""
+    return _binary(lambda b, value, by: b.xor(value, b.lshr(value, by)))
+
+
 def _big_endian(width: int) -> Any:
     def meaning(buffer: Any, at: int) -> int:
         return int.from_bytes(bytes(buffer[at : at + width]), "big", signed=width == 8)
