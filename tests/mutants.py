@@ -4,15 +4,9 @@ A line is (file, old text, new text, test). The old text occurs exactly once. Wh
 a test that stops catching its mutant has lost its teeth, however green it is.
 """
 
-from typing import NamedTuple
-
-
-class Mutant(NamedTuple):
-    file: str
-    old: str
-    new: str
-    test: str
-
+from mutant import Mutant
+from mutants_bars import BARS_LAB
+from mutants_lab import LAB
 
 LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
 RULE_SIX = "test_levels.py::test_our_order_in_a_book_of_levels_moves_as_rule_six_says"
@@ -175,22 +169,6 @@ TWICE = """            try:
 """
 
 AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
-TAPE_BACK = "test_tape.py::test_a_tape_file_gives_back_what_was_written"
-TAPE_FLIP = "test_tape.py::test_a_flipped_bit_anywhere_is_one_clear_error[False]"
-TAPE_CUT = "test_tape.py::test_a_file_cut_anywhere_is_one_clear_error[False]"
-TAPE_HOSTILE = (
-    "test_tape.py::test_a_hostile_index_is_refused_before_memory_is_taken[more records than chunks hold-False]"
-)
-UPDATES = "test_lab_captures.py::test_a_book_follows_its_updates_and_is_empty_after_a_hole"
-ON_THE_WAY = "test_lab_captures.py::test_nothing_is_crossed_inside_a_message"
-OFF_TICK = "test_lab_captures.py::test_a_tick_that_does_not_fit_is_refused_and_a_symbol_chosen"
-MBO_BOOK = "test_lab_dbn.py::test_the_book_is_that_of_a_c_m_and_r_and_volume_is_counted_once"
-MBP_LEVELS = "test_lab_dbn.py::test_levels_are_those_of_the_last_record"
-IN_VIEW = "test_lab_lobster.py::test_the_levels_in_view_are_those_of_every_row"
-QUOTED = "test_lab_tables.py::test_levels_of_quotes_leave_the_quote"
-BAR_END = "test_lab_tables.py::test_a_bar_is_stamped_at_its_end"
-PIECE = "test_lab_check.py::test_a_piece_makes_the_book_of_the_whole"
-BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
 
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
@@ -689,4 +667,6 @@ MUTANTS = (
     Mutant("cold/desk", 'if level == "memory" or self._lost:', 'if level == "memory":', FAILED),
     # A snapshot of what nobody called durable.
     Mutant("cold/segment", "commit is not None and commit.through >= sequence", "commit is not None", ALL),
+    *LAB,
+    *BARS_LAB,
 )

@@ -7,7 +7,7 @@ import pytest
 from runs import MAKER, market
 from test_backtest import settings
 
-from ultra import Strategy, buy, parameter, sell, state
+from ultra import Strategy, buy, parameter, random, sell, state
 from ultra.cold import assembly
 from ultra.hot import JIT, memory
 from ultra.lab import sensitivity
@@ -16,6 +16,7 @@ from ultra.lab.source import ItchFile, TapeSource
 from ultra.lab.tape import Instrument, Tape
 from ultra.lab.terms import Fees, Latency, Slippage
 from ultra.trial import MATCHED, MET, TOOK, TURN
+from ultra.venues import matching_check
 from ultra.wire import ADD, ASK, BID, DELETE, EXECUTE, LEVEL, NONE, RECORD, SIDED, TRADE
 
 CENT = Instrument("TEST", 10_000_000, 10**9, step=1)
@@ -74,6 +75,7 @@ def test_what_we_take_is_gone_for_those_who_took_it() -> None:
     course.begin()
     TapeSource(day, "").play(course.config, course)
     exchange = course.run.venue.exchange
+    matching_check.check(exchange)
     assert int(exchange.ladder.sides[ASK].price) == 102, "six lots were executed, the four that we had were not there"
     assert int(course.engine.market[0].ask) == 102 and int(course.engine.market[0].bid) == 100
 
@@ -186,3 +188,21 @@ def test_what_cannot_be_is_said() -> None:
     with pytest.raises(TypeError):
         backtest(Once, tape(*ASKS), latencyy=1)
     assert np.isfinite(backtest(Once, tape(), cash=1).performance.total_return)
+
+
+class Dice(Strategy):
+    """Buys at any of a hundred prices, by chance."""
+
+    sent: int = state()
+
+    @staticmethod
+    def on_book(state: Any, params: Any, event: Any, market: Any, orders: Any, desk: Any) -> None:
+        if state.sent < 3:
+            state.sent += 1
+            buy(orders, 1 + random.integer(desk, 0, 99), 1)
+
+
+@pytest.mark.skipif(JIT, reason="a strategy more to compile; a replay of draws is tested elsewhere")
+def test_a_seed_reaches_the_strategy() -> None:
+    hashes = [backtest(Dice, tape(*ASKS), seed=seed).decision_hash for seed in (1, 1, 2)]
+    assert hashes[0] == hashes[1] != hashes[2]

@@ -18,6 +18,7 @@ from .. import impact, inline, strategy, trial
 from ..cold import assembly
 from ..cold.assembly import Machine
 from ..config import Config
+from ..hot import JIT
 from ..hot import engine as engines
 from ..hot import ring as rings
 from ..hot import risk as risks
@@ -25,7 +26,7 @@ from ..venues import account as accounts
 from ..venues import delay as delays
 from ..venues import estimate
 from ..venues import markout as markouts
-from ..wire import CHECKPOINT, LIMIT, PARAMETER, RECORD, SOURCE
+from ..wire import CHECKPOINT, LIMIT, PARAMETER, RECORD, SEED, SOURCE
 
 JOURNAL_RECORDS: Final = 1 << 13
 LOOK_RECORDS: Final = 1 << 16  # after so many the loop comes back, whatever it could still take
@@ -104,6 +105,8 @@ class Course:
                 assembly.command(self.run, kind=LIMIT, order_id=which, aux=value)
             for index, word in enumerate(self.engine.params_words.tolist()):
                 assembly.command(self.run, kind=PARAMETER, order_id=index, aux=word)
+            if self.config.strategy.seed:
+                assembly.command(self.run, kind=SEED, aux=self.config.strategy.seed)
         else:
             assembly.introduce(self.machine)
         self.pump(NO_RECORDS)
@@ -141,12 +144,13 @@ class Course:
         self.marks.append(markouts.taken(self.venue.marks, all_of_it=True))
         accounts.finish(self.account, self.engine.market, int(self.engine.cells[engines.NOW]))
         cells = self.run.venue.cells
-        lost = int(cells[trial.LOST_FILLS]) + int(cells[trial.DROPPED])
+        lost = int(cells[trial.LOST_FILLS]) + int(cells[trial.DROPPED]) + int(cells[trial.CROWDED])
         lost += int(self.venue.paper.cells[trial.DROPPED])
         if lost:
             raise BacktestError(
-                f"{lost} answers of the venue had no room and are lost: raise engine.reply_ring_records "
-                f"(now {self.config.engine.reply_ring_records})"
+                f"{lost} times an answer of the venue had no room, so the figures would be wrong: more than "
+                f"{trial.HELD_RECORDS} under way (a shorter latency), or more than engine.reply_ring_records = "
+                f"{self.config.engine.reply_ring_records} at once (raise it)"
             )
         return found
 
@@ -156,7 +160,7 @@ class Course:
         start, end = int(filled.cells[rings.GATE]), int(filled.cells[rings.CURSOR])
         if end > start:
             self.fills.append(filled.slots[np.arange(start, end) & (len(filled.slots) - 1)].copy())
-            filled.cells[rings.GATE] = end
+            filled.cells[rings.CURSOR_SEEN] = filled.cells[rings.GATE] = end
         found = markouts.taken(self.venue.marks)
         if len(found):
             self.marks.append(found)
@@ -165,9 +169,19 @@ class Course:
             self._progress({"records": int(self.run.cells[inline.MARKET_RECORDS]), "fills": end})
 
 
+_LOOPS: dict[str, Callable[..., int]] = {}  # by key: a sweep of backtests loads its machine code once
+
+
+def _loop(loaded: strategy.Loaded, which: str, parts: inline.Parts) -> Callable[..., int]:
+    key = loaded.fingerprint + which
+    if key not in _LOOPS or not JIT:  # the interpreter runs these very functions, which a reload makes anew
+        _LOOPS[key] = inline.build(loaded.hooks, key, parts)
+    return _LOOPS[key]
+
+
 def _paper(machine: Machine, venue: trial.Trial) -> Machine:
     """The loop with the paper venue's rules."""
-    pump = inline.build(machine.loaded.hooks, machine.loaded.fingerprint + "-trial", trial.TRIAL)
+    pump = _loop(machine.loaded, "-trial", trial.TRIAL)
     run = machine.run._replace(venue=venue)
     return machine._replace(run=run, intake=trial.Intake(venue.replies, venue.filled), pump=pump)
 
@@ -175,7 +189,7 @@ def _paper(machine: Machine, venue: trial.Trial) -> Machine:
 def _matching(machine: Machine, venue: trial.Trial, steps: Any) -> Machine:
     """The loop with an exchange in which our orders meet the recorded ones."""
     market = impact.create(venue, machine.run.feed, steps, machine.config.engine.order_live_max)
-    pump = inline.build(machine.loaded.hooks, machine.loaded.fingerprint + "-impact", impact.IMPACT)
+    pump = _loop(machine.loaded, "-impact", impact.IMPACT)
     run = machine.run._replace(venue=market)
     return machine._replace(run=run, intake=impact.Seat(market, run.engine, run.feed, run.cells), pump=pump)
 
