@@ -169,6 +169,24 @@ TWICE = """            try:
 """
 
 AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
+TAPE_BACK = "test_tape.py::test_a_tape_file_gives_back_what_was_written"
+TAPE_FLIP = "test_tape.py::test_a_flipped_bit_anywhere_is_one_clear_error[False]"
+TAPE_CUT = "test_tape.py::test_a_file_cut_anywhere_is_one_clear_error[False]"
+TAPE_HOSTILE = (
+    "test_tape.py::test_a_hostile_index_is_refused_before_memory_is_taken[more records than chunks hold-False]"
+)
+UPDATES = "test_lab_captures.py::test_a_book_follows_its_updates_and_is_empty_after_a_hole"
+ON_THE_WAY = "test_lab_captures.py::test_nothing_is_crossed_inside_a_message"
+SCANNED = "test_lab_captures.py::test_the_scanner_says_what_the_reader_says"
+TWICE_IN_ONE = "test_lab_captures.py::test_a_strange_line_is_read_as_the_reader_reads_it[False-6]"
+OFF_TICK = "test_lab_captures.py::test_a_tick_that_does_not_fit_is_refused_and_a_symbol_chosen"
+MBO_BOOK = "test_lab_dbn.py::test_the_book_is_that_of_a_c_m_and_r_and_volume_is_counted_once"
+MBP_LEVELS = "test_lab_dbn.py::test_levels_are_those_of_the_last_record"
+IN_VIEW = "test_lab_lobster.py::test_the_levels_in_view_are_those_of_every_row"
+QUOTED = "test_lab_tables.py::test_levels_of_quotes_leave_the_quote"
+BAR_END = "test_lab_tables.py::test_a_bar_is_stamped_at_its_end"
+PIECE = "test_lab_check.py::test_a_piece_makes_the_book_of_the_whole"
+BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
 
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
@@ -576,9 +594,13 @@ MUTANTS = (
     Mutant("lab/readers/feed", "whole = event.before_id == last\n", "whole = True\n", UPDATES),
     Mutant("lab/readers/feed", "whole = event.first_id <= last + 1\n", "whole = True\n", UPDATES),
     Mutant("lab/readers/feed", "for gone in (True, False):", "for gone in (False, True):", ON_THE_WAY),
-    Mutant("lab/readers/feed", "held.get(best, 0)) != said:", "held.get(best, 0)) is None:", BEST_SAID),
+    Mutant("lab/readers/feed", "if found != said:\n            best", "if not found:\n            best", BEST_SAID),
     Mutant("lab/readers/scale", "        if rest:\n", "        if rest < 0:\n", OFF_TICK),
     # A fill that the cancel behind it repeats; what of a trade was no order; levels of a record that is over.
+    # The scanner of plain lines: a hole is passed, a price that stands twice, a line of another symbol.
+    Mutant("binance", "and about[NUMBERED] != before:", "and before < 0:", SCANNED),
+    Mutant("binance", "        if listed[at, 1] == price:\n", "        if price < 0:\n", TWICE_IN_ONE),
+    Mutant("binance", "if k == length and (", "if k >= 0 and (", SCANNED),
     Mutant("dbn", "    order.credit += lots\n", "", MBO_BOOK),
     Mutant("dbn", "    cells[TOOK_QTY] -= lots\n", "", MBO_BOOK),
     Mutant("dbn", "price == order.price and qty < order.open", "qty < order.open", MBO_BOOK),
