@@ -5,6 +5,7 @@ a test that stops catching its mutant has lost its teeth, however green it is.
 """
 
 from mutant import Mutant
+from mutants_bars import BARS_LAB
 from mutants_lab import LAB
 
 LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
@@ -193,6 +194,13 @@ MUTANTS = (
         PLANTED + "[now = datetime.datetime.now()]",
     ),
     Mutant("strategy_check", "return isinstance(node.op, ast.Div) or", "return", PLANTED),
+    # A search that forgets what the object was given.
+    Mutant(
+        "accelerated",
+        " if key not in parameter_ranges}",
+        " if key in parameter_ranges}",
+        "test_accelerated.py::test_a_search_keeps_what_the_object_was_given",
+    ),
     # A step is refined, but one side keeps its own.
     Mutant("restep", "for side in (low, low + 1):", "for side in (low,):", BOOK),
     # An inner node is left set above an empty page; the page a side remembers is swept from under it.
@@ -478,4 +486,5 @@ MUTANTS = (
     Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
     Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
     *LAB,
+    *BARS_LAB,
 )

@@ -79,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, backtests, optimize, data, replays, journal, desk, views, machine, rings, captures, venue):
+    for group in (
+        trade, backtests, optimize, replays, journal, desk, views, machine, rings, captures, venue, data,
+    ):  # fmt: skip
         group.add(commands)
     return parser
 
