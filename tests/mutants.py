@@ -119,7 +119,6 @@ ALONG = "test_order_desk.py::test_a_lost_link_takes_the_orders_along_unless_they
 HEIRS = "test_order_desk.py::test_an_order_that_ends_takes_its_replacement_with_it"
 INHERITS = "test_order_desk.py::test_a_replacement_inherits_what_was_executed"
 REPLAY = "test_order_desk.py::test_a_client_that_comes_back_gets_what_it_asks_for"
-
 # The matching engine: against its twin, or the case of the rule that is broken.
 MATCHING = "test_matching.py::test_the_engine_and_its_twin_say_the_same"
 ROOM = "test_matching.py::test_an_entry_that_fills_the_rings_goes_on_where_it_was"
@@ -167,7 +166,6 @@ TWICE = """            try:
             except OSError:
                 self._disk.fdatasync(self._file)
 """
-
 AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
 TAPE_BACK = "test_tape.py::test_a_tape_file_gives_back_what_was_written"
 TAPE_FLIP = "test_tape.py::test_a_flipped_bit_anywhere_is_one_clear_error[False]"

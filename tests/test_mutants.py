@@ -1,4 +1,4 @@
-"""The tests are tested: each planted bug of `mutants.py` must turn its test red, and without it the test is green."""
+"""The tests are tested: each planted bug (`mutants.py` and its parts) turns its test red; without, it is green."""
 
 import ast
 import os
