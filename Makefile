@@ -58,9 +58,10 @@ bench: $(TESTABLE) fresh
 # Packages to compare with bring older pandas and NumPy than ours: they get a home of their own. The package itself is
 # not installed there but run from here, or its build would take the place of ours.
 PEERS := .venv-peers
+LAB_BENCHES := $(wildcard bench/bench_bars.py bench/bench_backtest.py bench/bench_indicators.py)
 
 peers: $(PEERS)/.installed
-	@ULTRA_PURE=1 $(PEERS)/bin/python -m pytest -q -s bench/bench_bars.py --benchmark-only
+	@ULTRA_PURE=1 $(PEERS)/bin/python -m pytest -q $(LAB_BENCHES) --benchmark-only
 
 $(PEERS)/.installed: pyproject.toml
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
