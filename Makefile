@@ -58,9 +58,10 @@ bench: $(TESTABLE) fresh
 # Packages to compare with bring older pandas and NumPy than ours: they get a home of their own. The package itself is
 # not installed there but run from here, or its build would take the place of ours.
 PEERS := .venv-peers
+LAB_BENCHES := $(wildcard bench/bench_bars.py bench/bench_backtest.py bench/bench_indicators.py)
 
 peers: $(PEERS)/.installed
-	@ULTRA_PURE=1 $(PEERS)/bin/python -m pytest -q -s bench/bench_bars.py --benchmark-only
+	@ULTRA_PURE=1 $(PEERS)/bin/python -m pytest -q $(LAB_BENCHES) --benchmark-only
 
 $(PEERS)/.installed: pyproject.toml
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
@@ -78,7 +79,7 @@ run: fresh
 clean:
 	rm -rf build dist *.egg-info .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f *.so ultra/*.so ultra/cold/*.so ultra/_build_info.json $(BUILT)
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(PEERS) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # Asks the package itself whether a source changed after it was compiled: a checkout changes times, not texts.
 fresh: $(BUILT)
