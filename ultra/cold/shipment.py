@@ -56,7 +56,7 @@ FOREVER: Final = 1 << 62
 class Limits(NamedTuple):
     """What a shipper allows itself. Times in ns."""
 
-    records_max: int = 1024  # of a stretch, for each partition
+    records_max: int = 2048  # of a stretch, for each partition; while it is live, what comes in `linger_ns`
     window: int = WINDOW_MAX  # messages under way
     linger_ns: int = 1_000_000  # so long a stretch waits to become full
     ack_ns: int = 2_000_000_000  # an ack that is not there by then is a lost one
