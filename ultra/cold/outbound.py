@@ -17,7 +17,6 @@ import numpy as np
 
 from ..wire import RECORD
 from . import segment, superblock
-from .disk import Folder
 from .shipment import Shipment
 from .tail import Tail, since
 
@@ -32,7 +31,6 @@ class Outbound:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._disk = Folder(folder)
         self._tail = Tail(folder)
         self._scout: Tail | None = None
         first = next(self._tail.frames(), None)
@@ -68,7 +66,7 @@ class Outbound:
     @property
     def has_ended(self) -> bool:
         """Whether its run ended in good order, and all of it was handed on."""
-        commit = segment.witness(self._disk)
+        commit = self._said()
         return commit is not None and bool(commit.state & superblock.CLOSED) and self._from >= commit.through
 
     def fill(self, shipment: Shipment, now: int) -> bool:
@@ -92,7 +90,8 @@ class Outbound:
     def _put(self, shipment: Shipment, frame: segment.Frame, now: int) -> None:
         if frame.kind == segment.META:
             if frame.through > self._from:  # it stands for what was retired
-                shipment.put(frame.through, NOTHING, frame.through + 1, now)
+                shipment.put(frame.through, NOTHING, frame.through, now)
+                self._from = frame.through
             return
         records = np.frombuffer(frame.payload, RECORD) if frame.kind == segment.RECORDS else NOTHING
         shipment.put(self._from, records, frame.through, now)
@@ -100,13 +99,20 @@ class Outbound:
 
     def _look(self, now: int) -> None:
         """What its writer says is durable. Of one that is silent: sync, then all that we have seen is."""
-        commit = segment.witness(self._disk)
-        upto = commit.through if segment.synced(commit) and commit is not None else NEVER
+        commit, upto = self._said(), self._upto  # a journal of format 1 says nothing: it is always silent
+        if commit is not None:
+            upto = commit.through if segment.synced(commit) else NEVER
         if upto > self._upto:
             self._upto, self._changed = upto, now
         elif self._held and now - self._changed > QUIET_NS:
             self._tail.sync()
             self._upto, self._changed = max(self._upto, self._held[0].through), now - QUIET_NS
+
+    def _said(self) -> superblock.Commit | None:
+        try:
+            return superblock.best((self.folder / superblock.NAME).read_bytes())
+        except FileNotFoundError:
+            return None
 
     def _check(self, now: int) -> None:
         if now - self._looked > CHECK_NS:
