@@ -23,7 +23,9 @@ from ultra.wire import ADD, JOURNAL_DURABLE, JOURNAL_PROCESSED, RING_CELLS, RING
 
 MEMORY = bytearray(RING_CELLS * 8 + CAPACITY * 64)
 RUN: dict[str, object] = {"run": "simulated"}
-LIMITS = Limits(records_max=6, window=4, linger_ns=MS, ack_ns=20 * MS, retry_ns=2 * MS, retry_max_ns=16 * MS)
+LIMITS = Limits(
+    records_max=6, window=4, linger_ns=MS, ack_ns=20 * MS, retry_ns=2 * MS, retry_max_ns=16 * MS, doubt_ns=30 * MS
+)
 
 
 class Engine:
