@@ -96,7 +96,7 @@ class Writer:
         if self.journal is None:
             resume = segment.is_used(FOLDER, world.disk)
             self.journal = journals.Journal(FOLDER, segment_bytes=world.segment_bytes, resume=resume, disk=world.disk)
-            journals.begin(tap, self.journal, RUN)
+            journals.begin(tap, self.journal, world.about)
         elif not journals.turn(tap, self.journal, self.batch) and world.rand() < 0.5:
             self.journal.settle()
         world.acked = max(world.acked, tap.cells.load_acquire(JOURNAL_DURABLE))
@@ -118,7 +118,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
         self.rand = self.dice.random
-        self.now = 0
+        self.now, self.about = 0, RUN
         self.disk = SimDisk(self.dice)
         self.segment_bytes = (448, 1024, 4096)[int(self.rand() * 3)]
         self.acked = 0  # what the journal called durable
