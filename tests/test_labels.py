@@ -19,7 +19,7 @@ from ultra.cold import labels, segment
 from ultra.config import load
 from ultra.ops import chaos
 
-KILLS = int(os.environ.get("ULTRA_KILLS", "30"))
+KILLS = int(os.environ.get("ULTRA_KILLS", "24"))
 SHARES = {"pipeline": 0.5, "diamond": 0.2, "inline": 0.3}
 MESSAGES, PACE = 18_000, 5.0
 SEED = 5
