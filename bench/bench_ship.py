@@ -25,10 +25,20 @@ from ship_rig import rows
 from ultra.cold import segment, shipper, shipping
 from ultra.cold.journal import Journal
 from ultra.cold.shipment import Limits
+from ultra.wire import ADD, CHECKPOINT, FILL
 
 RECORDS = 3_000_000
 RATE, SECONDS, BATCH = 650_000, 4, 650
 NUMBERS = itertools.count()
+
+
+def body(at: int, count: int) -> bytes:
+    """Market data, one reply in a hundred, a checkpoint in two thousand: three messages a stretch, one is large."""
+    made, number = rows(at, count), np.arange(at, at + count)
+    made["kind"] = ADD
+    made["kind"][number % 100 == 0] = FILL
+    made["kind"][number % 2000 == 0] = CHECKPOINT
+    return made.tobytes()
 
 
 def journal(folder: Path) -> Journal:
@@ -63,7 +73,7 @@ def test_persisted_events_a_second(benchmark, servers, tmp_path):
         made = journal(folder)
         for at in range(0, RECORDS, 8192):
             count = min(8192, RECORDS - at)
-            made.append(segment.RECORDS, at, count, at + count, rows(at, count).tobytes())
+            made.append(segment.RECORDS, at, count, at + count, body(at, count))
         made.close()
         return (ship(folder, url, replicas),), {}
 
@@ -94,7 +104,7 @@ def test_lag_at_650000_a_second(benchmark, servers, tmp_path):
             if wait > 0:
                 time.sleep(wait)
             at = step * BATCH
-            made.append(segment.RECORDS, at, BATCH, at + BATCH, rows(at, BATCH).tobytes())
+            made.append(segment.RECORDS, at, BATCH, at + BATCH, body(at, BATCH))
             # Of when its middle record was due: what comes late is late, whoever is to blame.
             due.append((at + BATCH, begun + (step + 0.5) * BATCH / RATE))
         made.close()

@@ -134,6 +134,7 @@ def test_while_nats_is_down_the_lag_grows_and_then_it_catches_up(tmp_path: Path,
         assert_holds(server.url, ship.shipper.stream, tmp_path / "back", 3200)
 
 
+@pytest.mark.slow
 def test_killed_at_random_nothing_is_lost_or_comes_twice(tmp_path: Path, grown: Grown) -> None:
     dice = random.Random(5)
     words = [*command("ship", str(grown.folder), "--records", "32", "--ack-ms", "1000", "--to")]

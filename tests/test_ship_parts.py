@@ -9,6 +9,7 @@ from typing import Any
 import desk_rig
 import nats_rig
 import pytest
+import stream_twin
 from desk_rig import COMMON
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +17,12 @@ from runs import until
 from ship_rig import Grown, rows
 
 from ultra import cli
-from ultra.cold import berth, bridge, command, desk, outbound, segment, shipper, shipping, waybill
+from ultra.cold import berth, bridge, command, desk, outbound, segment, shipment, shipper, shipping, waybill
 from ultra.cold.berth import durability, refused, wanted, warned
 from ultra.cold.desk import DeskError
+from ultra.cold.disk import Folder
 from ultra.cold.shipment import Limits, Seen, Shipment
+from ultra.ops import journal as journals
 
 ID = bytes(range(16))
 ULTRA = Path(cli.__file__).parent
@@ -148,6 +151,31 @@ def test_only_what_is_durable_goes_out_until_the_writer_is_silent(tmp_path: Path
     out.close()
     with pytest.raises(segment.JournalError):
         outbound.Outbound(tmp_path)
+
+
+def test_what_was_retired_before_it_was_shipped_is_a_hole_and_behind_it_it_goes_on(tmp_path: Path) -> None:
+    grown = Grown(tmp_path / "j").grow(6000)
+    grown.close()
+    assert journals.compact(grown.folder, below=4000)["retired"] > 0
+    retired = segment.retired(Folder(grown.folder))
+    assert retired is not None
+    begins = retired.frame.through
+    # The stream's last stretch may begin before what is left here: then the rest of it is compared.
+    for shipped, damaged in ((0, 0), (begins - 1, 0), (begins, 0), (begins + 700, 0), (begins + 700, 1)):
+        made, records = Shipment(segment.journal_id(grown.folder), "S", b'{"run": "x"}', 1), rows(0, shipped)
+        stream = stream_twin.Stream("S")
+        records["aux"][-1:] = damaged
+        made.look(stream.seen(), shipped, 0)
+        made.put(0, records, shipped, 0)
+        while (message := made.take(0, True)) is not None:
+            made.acked(message, *stream.publish(message), 0)
+        out = outbound.Outbound(grown.folder)
+        ship = Shipment(out.journal_id, "S", out.meta, 2, limits=Limits(records_max=1 << 14))
+        out.rewind(ship.look(stream.seen(), out.scan(), 0))
+        out.fill(ship, 0)
+        wanted_alarm = shipment.HOLE if shipped < begins else shipment.FORK if damaged else ""
+        assert ship.alarm == wanted_alarm, ship.why
+        out.close()
 
 
 def test_marks_tell_how_old_what_is_not_shipped_is() -> None:

@@ -18,7 +18,6 @@ import numpy as np
 
 from ..wire import RECORD
 from . import segment, superblock
-from .disk import Folder
 from .journal import only_writer
 from .shipment import Shipment
 from .tail import Tail, since
@@ -34,7 +33,6 @@ class Outbound:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._disk = Folder(folder)
         self._tail = Tail(folder)
         self._scout: Tail | None = None
         first = next(self._tail.frames(), None)
@@ -70,7 +68,7 @@ class Outbound:
     @property
     def has_ended(self) -> bool:
         """Whether its run ended in good order, and all of it was handed on."""
-        commit = segment.witness(self._disk)
+        commit = self._said()
         return commit is not None and bool(commit.state & superblock.CLOSED) and self._from >= commit.through
 
     def fill(self, shipment: Shipment, now: int) -> bool:
@@ -94,7 +92,8 @@ class Outbound:
     def _put(self, shipment: Shipment, frame: segment.Frame, now: int) -> None:
         if frame.kind == segment.META:
             if frame.through > self._from:  # it stands for what was retired
-                shipment.put(frame.through, NOTHING, frame.through + 1, now)
+                shipment.put(frame.through, NOTHING, frame.through, now)
+                self._from = frame.through
             return
         records = np.frombuffer(frame.payload, RECORD) if frame.kind == segment.RECORDS else NOTHING
         shipment.put(self._from, records, frame.through, now)
@@ -102,8 +101,9 @@ class Outbound:
 
     def _look(self, now: int) -> None:
         """What its writer says is durable. Of one that is dead: make it so, then all that we have seen is."""
-        commit = segment.witness(self._disk)
-        upto = commit.through if segment.synced(commit) and commit is not None else NEVER
+        commit, upto = self._said(), self._upto  # a journal of format 1 says nothing: it is always silent
+        if commit is not None:
+            upto = commit.through if segment.synced(commit) else NEVER
         if upto > self._upto:
             self._upto, self._changed = upto, now
         elif self._held and now - self._changed > QUIET_NS and self._is_secured():
@@ -120,6 +120,12 @@ class Outbound:
         finally:
             os.close(alone)
         return True
+
+    def _said(self) -> superblock.Commit | None:
+        try:
+            return superblock.best((self.folder / superblock.NAME).read_bytes())
+        except FileNotFoundError:
+            return None
 
     def _check(self, now: int) -> None:
         if now - self._looked > CHECK_NS:

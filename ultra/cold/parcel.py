@@ -124,6 +124,12 @@ def joined(bodies: list[bytes]) -> Any:
     return words[np.argsort(rows["sequence"], kind="stable")].reshape(-1).view(RECORD)
 
 
+def behind(body: bytes, sequence: int) -> bytes:
+    """What of a part's records is not below this sequence."""
+    rows = np.frombuffer(body, RECORD)
+    return body[int(np.searchsorted(rows["sequence"], sequence)) * RECORD.itemsize :]
+
+
 def _zstandard() -> Any:
     try:
         import zstandard

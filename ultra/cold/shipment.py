@@ -56,7 +56,7 @@ FOREVER: Final = 1 << 62
 class Limits(NamedTuple):
     """What a shipper allows itself. Times in ns."""
 
-    records_max: int = 1024  # of a stretch, for each partition
+    records_max: int = 2048  # of a stretch, for each partition; while it is live, what comes in `linger_ns`
     window: int = WINDOW_MAX  # messages under way
     linger_ns: int = 1_000_000  # so long a stretch waits to become full
     ack_ns: int = 2_000_000_000  # an ack that is not there by then is a lost one
@@ -122,6 +122,7 @@ class Shipment:
         self._meta, self._resend = meta, resend
         self._highest = self.cursor.sequence  # acked in any order
         self._retry_at, self._pause = -FOREVER, self.limits.retry_ns
+        self._witnesses: list[Parcel] = []  # the parts of the stream's last stretch that were seen
         self._doubted_at = FOREVER  # since when the stream is behind what it acked
         self._forget()
 
@@ -136,6 +137,7 @@ class Shipment:
         self._sequence = 0  # of the message that was sent last
         self._alone = 0  # up to this sequence one message at a time
         self._proof: Parcel | None = None  # the stream's last message, until the journal has confirmed it
+        self._begun = 0  # where the journal begins, if that is behind its first input
 
     # ---- the stream
 
@@ -192,6 +194,10 @@ class Shipment:
         """What the journal holds of the inputs from `start` to below `through`; behind what was put before, or over."""
         if self.state != SHIP or through <= self._known:
             return
+        last = self._proof
+        if last is not None and self._known < start <= last.through and last.is_last_part:
+            # What is shipped may be retired here; the rest of the stretch is proof enough.
+            self._known = self._begun = start
         if start > self._known:
             self._stop(HOLE, f"the journal holds inputs from {start}, and the stream is to go on with {self._known}")
             return
@@ -298,7 +304,8 @@ class Shipment:
     @property
     def is_drained(self) -> bool:
         """Whether all that was put is acked."""
-        return self.state == SHIP and not self._sent and not self._ready and self._known == self._cut
+        settled = self._proof is None and self._known == self._cut
+        return self.state == SHIP and settled and not self._sent and not self._ready
 
     def check_self(self) -> None:
         """What always holds."""
@@ -324,14 +331,16 @@ class Shipment:
         if not seen.messages:
             return None
         last: Parcel | None = None
+        found: list[Parcel] = []
         try:
             for payload in seen.tail:
-                found = parcels.decode(payload)
-                last = found if last is None or found.epoch >= last.epoch else last
+                found.append(parcels.decode(payload))
+                last = found[-1] if last is None or found[-1].epoch >= last.epoch else last
         except parcels.ParcelError as error:
             self._stop(FOREIGN, f"among the last of its {seen.last} messages: {error}")
             return None
         assert last is not None
+        self._witnesses = [one for one in found if _stretch_of(one) == _stretch_of(last)]
         if last.journal_id != self.journal_id:
             self._stop(OTHER, f"it holds journal {last.journal_id.hex()}, this one is {self.journal_id.hex()}")
         elif self.epoch and last.writer != self.writer and last.epoch > self.epoch:
@@ -369,7 +378,12 @@ class Shipment:
         if last is None or self._known < last.through:
             return
         parts = parcels.split(self._taken(last.through), last.partitions)
-        if len(parts) != last.parts or parts[last.part][1] != last.body:
+        if self._begun > last.first:
+            rests = [parcels.behind(one.body, self._begun) for one in self._witnesses]
+            agrees, parts = all(not rest or rest in (body for _, body in parts) for rest in rests), []
+        else:
+            agrees = len(parts) == last.parts and all(parts[one.part][1] == one.body for one in self._witnesses)
+        if not agrees:
             self._stop(FORK, f"inputs {last.first} to {last.through - 1} are others in the journal")
             return
         self._proof = None
@@ -435,6 +449,11 @@ class Shipment:
         self._forget()
         self.counts["alarms"] += 1
         self.state, self.alarm, self.why = STOP, alarm, f"stream {self.stream}: {why}"
+
+
+def _stretch_of(one: Parcel) -> tuple[int, int, int, int, int]:
+    """What is the same in all parts of a stretch."""
+    return (one.kind, one.first, one.through, one.parts, one.partitions)
 
 
 def subject_of(journal_id: bytes) -> str:

@@ -92,7 +92,11 @@ class Line:
     @property
     def version(self) -> str:
         """Of the server at its other end."""
-        return str(self._nats._server_info.get("version", "unknown"))
+        found = self._nats.connected_server_version
+        try:
+            return f"{found.major}.{found.minor}.{found.patch}"
+        except ValueError:
+            return "unknown"
 
     @property
     def payload_max(self) -> int:
@@ -149,9 +153,11 @@ class Line:
 
     async def api(self, what: str, words: dict[str, Any] | None = None) -> dict[str, Any]:
         """One call of JetStream's; LineError with its code when it refuses."""
-        found: dict[str, Any] = json.loads(
-            await self.ask(f"$JS.API.{what}", json.dumps(words).encode() if words is not None else b"")
-        )
+        said = await self.ask(f"$JS.API.{what}", json.dumps(words).encode() if words is not None else b"")
+        try:
+            found: dict[str, Any] = json.loads(said)
+        except ValueError as error:
+            raise LineError(f"{self.place}: {what}: {error}") from error
         if "error" in found:
             wrong = found["error"]
             raise LineError(f"{self.place}: {what}: {wrong.get('description')}", int(wrong.get("err_code", 0)))

@@ -49,7 +49,7 @@ def _add_ship(commands: Any) -> None:
     keys(parser)
     for name, default, about in (
         ("replicas", 1, "of the stream, 1, 3 or 5"),
-        ("records", 1024, "of a message, at most"),
+        ("records", 2048, "of a message, at most"),
         ("window", 16, "messages under way, at most"),
         ("partitions", 1, "subjects of each family, by instrument, 1 to 8"),
         ("ack-ms", 2000, "an ack that takes longer is lost"),
