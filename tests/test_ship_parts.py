@@ -68,6 +68,15 @@ def test_a_waybill_says_the_last_that_was_written_and_a_torn_one_the_one_before(
     again.close()
 
 
+def test_the_format_of_a_waybill_is_that_of_version_1() -> None:
+    raw = bytes.fromhex(
+        "554c5452415741590100000003000000000102030405060708090a0b0c0d0e0f0500000000000000640000000000000007000000"
+        "0000000009000000000000006f726465727300" + 53 * "00" + "03ecb9b6"
+    )
+    made = waybill.Waybill(ID, "orders", 3, 100, 7, 5, 9)
+    assert waybill.encode(made) == raw and waybill.best(raw + raw) == made
+
+
 @given(st.binary(max_size=300))
 def test_a_waybill_of_any_bytes_is_none(data: bytes) -> None:
     assert waybill.best(data) is None
