@@ -427,7 +427,7 @@ MUTANTS = (
     Mutant("engine", "        refill(engine)\n        if legal", "        if legal", REFILLED),
     # The desk: a command is done twice, told to be on disk too early, or changed under its id; a kill ends half way.
     Mutant("cold/desk", "        self._known[command.id] = entry\n", "", ONCE),
-    Mutant("cold/desk", "entry.ack.sequence < durable:", "entry.ack.sequence <= durable:", ON_DISK),
+    Mutant("cold/desk", "entry.ack.sequence < reach[level]:", "entry.ack.sequence <= reach[level]:", ON_DISK),
     Mutant("cold/desk", "if entry.words != words_of(", "if () == words_of(", ONCE),
     Mutant("cold/desk", "                self._again.append(entry)\n", "                pass\n", ALL_KILLED),
     # Projections: a row that was committed already, one lost between two lives, a commit of what was, a limit of one
@@ -680,7 +680,7 @@ MUTANTS = (
     Mutant("ops/fold", "if blotter != self.blotter:", "if False:", FOLDED),
     # Retention: only the newest snapshot counts; what the stream lacks goes; a journal whose end is packed or retired
     # is resumed in a file that is not there, or writes again what it had.
-    Mutant("cold/retention", "return min(oldest, bill.through) if", "return oldest if", NOT_SHIPPED),
+    Mutant("cold/retention", "return min(oldest, *(bill.through for bill in bills))", "return oldest", NOT_SHIPPED),
     Mutant("cold/retention", "else oldest\n    bill", "else oldest\n        break\n    bill", OLDEST),
     Mutant("cold/segment", "if last.kind == RECORDS or last.segment == RETIRED:", "if last.kind == RECORDS:", GOES_ON),
     Mutant("cold/segment", "or last.segment.endswith(PACKED):", "or False:", GOES_ON),

@@ -206,8 +206,9 @@ class Shipper:
             if through <= self.at or through == before:
                 continue
             if frame.kind == META:  # it stands for what was retired
-                ship.put(through, np.zeros(0, RECORD), through + 1, self.world.now)
-                break
+                ship.put(through, np.zeros(0, RECORD), through, self.world.now)
+                self.at = through
+                continue
             if ship.room < CAPACITY:
                 break
             records = np.frombuffer(frame.payload, RECORD) if frame.kind == RECORDS else np.zeros(0, RECORD)

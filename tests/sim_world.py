@@ -23,7 +23,9 @@ from ultra.wire import ADD, JOURNAL_DURABLE, JOURNAL_PROCESSED, RING_CELLS, RING
 
 MEMORY = bytearray(RING_CELLS * 8 + CAPACITY * 64)
 RUN: dict[str, object] = {"run": "simulated"}
-LIMITS = Limits(records_max=6, window=4, linger_ns=MS, ack_ns=20 * MS, retry_ns=2 * MS, retry_max_ns=16 * MS)
+LIMITS = Limits(
+    records_max=6, window=4, linger_ns=MS, ack_ns=20 * MS, retry_ns=2 * MS, retry_max_ns=16 * MS, doubt_ns=30 * MS
+)
 
 
 class Engine:
@@ -94,7 +96,7 @@ class Writer:
         if self.journal is None:
             resume = segment.is_used(FOLDER, world.disk)
             self.journal = journals.Journal(FOLDER, segment_bytes=world.segment_bytes, resume=resume, disk=world.disk)
-            journals.begin(tap, self.journal, RUN)
+            journals.begin(tap, self.journal, world.about)
         elif not journals.turn(tap, self.journal, self.batch) and world.rand() < 0.5:
             self.journal.settle()
         world.acked = max(world.acked, tap.cells.load_acquire(JOURNAL_DURABLE))
@@ -116,7 +118,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
         self.rand = self.dice.random
-        self.now = 0
+        self.now, self.about = 0, RUN
         self.disk = SimDisk(self.dice)
         self.segment_bytes = (448, 1024, 4096)[int(self.rand() * 3)]
         self.acked = 0  # what the journal called durable

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from runs import MAKER, assert_same, command, environment, forget, journaled, market, ran, replayed, ultra, until
 from test_replay import forge
 
-from ultra.cold import follower, segment, superblock
 from ultra.cold import image as images
+from ultra.cold import segment, superblock
 from ultra.cold.journal import Journal, only_writer
 from ultra.cold.segment import JournalError
 from ultra.cold.tail import Tail, since
@@ -205,22 +205,17 @@ def test_a_follower_checks_every_hash_and_keeps_the_newest(whole: tuple[Path, di
     assert fast.found["start"] == kept[0] and fast.found["checkpoints"] < found.found["checkpoints"] + (not JIT)
 
 
-def test_a_snapshot_waits_until_the_journal_says_that_it_is_durable(
-    journal: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_snapshot_waits_until_the_journal_says_that_it_is_durable(journal: Path) -> None:
     forget(journal)  # its superblock says nothing
     path = segment.segment_path(journal, 0)
     frames = list(segment.read(journal))
     path.write_bytes(path.read_bytes()[: frames[len(frames) // 2].offset])
-    monkeypatch.setattr(follower, "SAID_S", 0.01)
+    once = ("follow", str(journal), "--json", "--once", "--every", "1000000")
     writer = only_writer(journal)
     assert writer >= 0 and only_writer(journal) == -1
-    assert follow(journal, "--once").found["snapshots"] == [], "somebody writes, and has not said so"
+    assert ultra(*once).found["snapshots"] == [], "somebody writes, and has not said so"
     os.close(writer)
-    written: list[str] = []
-    monkeypatch.setattr(follower.Tail, "write_again", lambda tail: written.append("again"))
-    found = follow(journal, "--once").found
-    assert found["snapshots"] and len(written) == len(found["snapshots"]), "what a dead one left is written again"
+    assert ultra(*once).found["snapshots"] == [frames[len(frames) // 2 - 1].through], "he is dead: it is written again"
 
 
 def test_what_was_read_is_written_again_as_it_was(journal: Path) -> None:

@@ -20,7 +20,7 @@ from sim_net import DELETED, PURGED, ROLLED_BACK
 from sim_readers import FOLDER, Follower, Shipper, newest
 from sim_world import World
 
-from ultra.cold import delivery, image, journal, parcel, segment, shipment, superblock
+from ultra.cold import delivery, image, journal, parcel, retention, segment, shipment, superblock
 from ultra.cold.native import NATIVE
 from ultra.cold.segment import JournalError
 from ultra.cold.shipment import STOP, Cursor
@@ -35,7 +35,7 @@ END_STEPS = 3000
 @pytest.fixture(autouse=True, scope="module")
 def as_it_was() -> Iterator[None]:
     """Without C a CRC32C takes a millisecond; what is tried here is that there is one."""
-    modules = (image, journal, parcel, segment, superblock)
+    modules = (image, journal, parcel, retention, segment, superblock)
     kept, token_bytes = [(module, module.crc32c) for module in modules], secrets.token_bytes
     if not NATIVE:
         for module, _ in kept:

@@ -4,18 +4,22 @@ ULTRA_KILLS is how many deaths there are in all; 500 is the long form, drawn fro
 """
 
 import os
+import random
 import re
 import signal
+import subprocess
 from pathlib import Path
 
+import nats_rig
 import pytest
-from runs import MAKER, ROOT, market
+from runs import MAKER, ROOT, command, environment, market
+from ship_rig import Grown, assert_holds
 
-from ultra.cold import labels
+from ultra.cold import labels, segment
 from ultra.config import load
 from ultra.ops import chaos
 
-KILLS = int(os.environ.get("ULTRA_KILLS", "30"))
+KILLS = int(os.environ.get("ULTRA_KILLS", "24"))
 SHARES = {"pipeline": 0.5, "diamond": 0.2, "inline": 0.3}
 MESSAGES, PACE = 18_000, 5.0
 SEED = 5
@@ -83,6 +87,25 @@ def test_whoever_dies_at_whatever_step_nothing_is_lost(tmp_path: Path, preset: s
     again = f"ULTRA_KILLS={KILLS} pytest tests/test_labels.py -k {preset}; its files are in {tmp_path}"
     assert found["wrong"] == [] and found["kills"] >= kills, again
     MET.update(found["by_step"])
+
+
+@pytest.mark.jit_only
+@pytest.mark.slow
+def test_a_shipper_may_die_at_each_step_and_nothing_is_lost_or_comes_twice(tmp_path: Path) -> None:
+    dice, grown = random.Random(SEED), Grown(tmp_path / "journal").grow(3000).close()
+    steps = [step for step, (who, _) in labels.STEPS.items() if who == labels.SHIPPER]
+    orders = [f"{step}:{dice.randint(1, 9)}:{tmp_path / step}" for step in steps]
+    (tmp_path / "nats").mkdir()
+    with nats_rig.single(tmp_path / "nats") as server:
+        words = command("ship", str(grown.folder), "--to", server.url, "--records", "16")
+        for _ in range(3 * len(steps)):
+            done = subprocess.run(words, env=environment(ULTRA_DIE_AT=",".join(orders)), capture_output=True, text=True)
+            if done.returncode != -signal.SIGKILL:
+                break
+        assert done.returncode == 0, done.stderr
+        assert all((tmp_path / step).exists() for step in steps), "each of them was met"
+        stream = f"ultra-{segment.journal_id(grown.folder).hex()}"
+        assert_holds(server.url, stream, tmp_path / "back", 3000)
 
 
 @pytest.mark.jit_only

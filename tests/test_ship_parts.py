@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ultra.cold import berth, bridge, command, desk, outbound, segment, shipment
 from ultra.cold.berth import durability, refused, wanted, warned
 from ultra.cold.desk import DeskError
 from ultra.cold.disk import Folder
+from ultra.cold.journal import only_writer
 from ultra.cold.shipment import Limits, Seen, Shipment
 from ultra.ops import journal as journals
 
@@ -146,6 +148,9 @@ def test_only_what_is_durable_goes_out_until_the_writer_is_silent(tmp_path: Path
     grown.journal.append(segment.RECORDS, 100, 5, 105, rows(100, 5).tobytes())
     assert out.fill(ship, 1) and out.reach == 105 and out.durable == 100
     assert not out.fill(ship, outbound.QUIET_NS)
+    alive = only_writer(grown.folder)  # as its process holds it
+    assert not out.fill(ship, 2 + outbound.QUIET_NS), "one that lives will say so himself"
+    os.close(alive)
     assert out.fill(ship, 2 + outbound.QUIET_NS) and out.durable == 105
     grown.through = 105
     grown.close()

@@ -171,7 +171,7 @@ class Follower:
                 finally:
                     os.close(alone)
                 return True
-            if time.monotonic() > deadline or self._stopped:
+            if time.monotonic() > deadline:
                 return False
             time.sleep(SAID_POLL_S)
         return True

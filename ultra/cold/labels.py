@@ -17,7 +17,8 @@ import signal
 from typing import Final
 
 VARIABLE: Final = "ULTRA_DIE_AT"
-ENGINE, FEED, VENUE, JOURNAL, FOLLOWER, PROJECTOR = "engine", "feed", "venue", "journal", "follower", "projector"
+ENGINE, FEED, VENUE, JOURNAL = "engine", "feed", "venue", "journal"
+FOLLOWER, PROJECTOR, SHIPPER = "follower", "projector", "shipper"
 # Each step, whose it is, and what is true there.
 STEPS: Final[dict[str, tuple[str, str]]] = {
     "engine.pump.before": (ENGINE, "inputs wait, and none of them has a number"),
@@ -68,6 +69,12 @@ STEPS: Final[dict[str, tuple[str, str]]] = {
     "projection.commit.before": (PROJECTOR, "rows are made, none is in the database"),
     "projection.commit.mid": (PROJECTOR, "they are, in a transaction that is open"),
     "projection.commit.after": (PROJECTOR, "they are committed"),
+    "ship.publish.before": (SHIPPER, "a message is made, and not sent"),
+    "ship.publish.after": (SHIPPER, "it is in the socket, and nobody has acked it"),
+    "ship.ack.before": (SHIPPER, "the stream has it, and its ack is not counted"),
+    "ship.ack.after": (SHIPPER, "it is counted, and not written down"),
+    "ship.bill.before": (SHIPPER, "how far the stream is, is about to be written down"),
+    "ship.bill.after": (SHIPPER, "it is"),
 }
 
 

@@ -1,7 +1,7 @@
 """A journal as the shipper reads it: what is durable of it, from any input on, while it grows.
 
 The journal's own superblock says what is durable, in memory that all processes share, so nothing is synced here while
-its writer is at work. When the writer is silent, and has not said it of what he left, we sync what we read ourselves.
+its writer is at work. When the writer is dead, and has not said it of what he left, we make it so ourselves.
 Nothing of a journal without syncs is ever called durable; of that everything whole is taken.
 Invariant: what is handed to the stream is on disk here before, so a power cut here never leaves the stream ahead.
 Known bad case: a disk that lies about its syncs. Then the stream is ahead of the journal, and that is an alarm.
@@ -10,6 +10,7 @@ Known bad case: a disk that lies about its syncs. Then the stream is ahead of th
 from __future__ import annotations
 
 import collections
+import os
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from ..wire import RECORD
 from . import segment, superblock
+from .journal import only_writer
 from .shipment import Shipment
 from .tail import Tail, since
 
@@ -98,15 +100,26 @@ class Outbound:
         self._from = max(self._from, frame.through)
 
     def _look(self, now: int) -> None:
-        """What its writer says is durable. Of one that is silent: sync, then all that we have seen is."""
+        """What its writer says is durable. Of one that is dead: make it so, then all that we have seen is."""
         commit, upto = self._said(), self._upto  # a journal of format 1 says nothing: it is always silent
         if commit is not None:
             upto = commit.through if segment.synced(commit) else NEVER
         if upto > self._upto:
             self._upto, self._changed = upto, now
-        elif self._held and now - self._changed > QUIET_NS:
-            self._tail.sync()
+        elif self._held and now - self._changed > QUIET_NS and self._is_secured():
             self._upto, self._changed = max(self._upto, self._held[0].through), now - QUIET_NS
+
+    def _is_secured(self) -> bool:
+        """Make durable what a dead writer left, by writing it again: his last sync may have failed, and ours would then
+        succeed and mean nothing. False while he lives: he will say so himself."""
+        alone = only_writer(self.folder)
+        if alone < 0:
+            return False
+        try:
+            self._tail.write_again()
+        finally:
+            os.close(alone)
+        return True
 
     def _said(self) -> superblock.Commit | None:
         try:

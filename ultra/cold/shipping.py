@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.request import urlopen
 
-from . import berth, waybill
+from . import berth, labels, waybill
 from .outbound import Outbound
 from .shipment import LOOK, SHIP, STOP, Cursor, Limits, Message, Seen, Shipment
 from .shipper import Line, LineError, Place
@@ -214,14 +214,18 @@ class Shipper:
     async def _send(self, line: Line, now: int) -> None:
         try:
             while (message := self.shipment.take(now, bool(self._stopping_at))) is not None:
+                labels.at("ship.publish.before")
                 await line.publish(message)
+                labels.at("ship.publish.after")
         except LineError as error:
             self.shipment.lost(str(error), now)
 
     def _answered(self, message: Message, words: dict[str, Any]) -> None:
         now, wrong = time.monotonic_ns(), words.get("error")
         if wrong is None:
+            labels.at("ship.ack.before")
             self.shipment.acked(message, int(words.get("seq", 0)), bool(words.get("duplicate")), now)
+            labels.at("ship.ack.after")
         else:
             self.shipment.refused(message, int(wrong.get("err_code", 0)), str(wrong.get("description", "")), now)
         self._changed()
@@ -249,7 +253,9 @@ class Shipper:
         """Write down how far the stream certainly is, and now and then how we are."""
         cursor = self.shipment.cursor
         if cursor != self._written:
+            labels.at("ship.bill.before")
             self._bill.write(cursor.through, cursor.sequence)
+            labels.at("ship.bill.after")
             self._written = cursor
         self.marks.put(now, self._outbound.reach)
         if now >= self._next_status or last:
