@@ -182,9 +182,8 @@ def test_hidden_trades_halts_and_names(tmp_path: Path) -> None:
 def test_orders_that_rested_before_are_seeded(tmp_path: Path) -> None:
     """One that rows name, 5 lots of 8 at its level; one that came late is there without a book file only."""
     messages = ["34200.1,1,50,1,100,1", "34200.2,4,20,5,100,1", "34200.3,1,70,1,100,1", "34200.4,3,60,4,100,1"]
-    path = written(
-        tmp_path, messages, ["9999999999,0,100,9", "9999999999,0,100,4", "9999999999,0,100,5", "9999999999,0,100,1"]
-    )
+    rows = [f"9999999999,0,100,{size}" for size in (9, 4, 5, 1)]
+    path = written(tmp_path, messages, rows)
     alone = tmp_path / "alone.csv"
     alone.write_text(path.read_text())
     tape = load(path)

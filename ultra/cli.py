@@ -19,6 +19,7 @@ from .commands import (
     USAGE,
     backtests,
     captures,
+    data,
     desk,
     fail,
     journal,
@@ -76,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, backtests, replays, journal, desk, views, machine, rings, captures, venue):
+    for group in (trade, backtests, data, replays, journal, desk, views, machine, rings, captures, venue):
         group.add(commands)
     return parser
 

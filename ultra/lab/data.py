@@ -15,7 +15,7 @@ from typing import Any
 
 from . import tape as tapes
 from .extra import LabError
-from .readers import DataError, bars, capture, dbn, itch, lobster, names, scale, stamps, ticks
+from .readers import DataError, bars, capture, dbn, itch, journal, lobster, names, scale, stamps, ticks
 from .readers import columns as tables
 from .sniff import sniff
 from .tape import Tape, TapeError
@@ -89,6 +89,10 @@ def _of_files(
         return _only(tapes.open(paths[0]), wish.symbols)
     if kind == "itch":
         return itch.tape(paths[0], wish.symbols, date)
+    if kind == "journal":
+        return journal.tape(paths[0], wish.symbols)
+    if kind == "folder":
+        raise DataError(f"{paths[0]} is a folder and no journal: name its files")
     if kind in ("dbn", "dbz"):
         return dbn.tape(paths[0], wish)
     return _table(lambda: tables.of_file(paths[0], _listed(given)), wish, given)

@@ -8,6 +8,10 @@ class DataError(Exception):
     """Data that can't be made a tape: names the source, the row, what is wrong with it, and what to give or do."""
 
 
+class DamagedError(DataError):
+    """Data whose bytes are not what was once written: cut, or altered."""
+
+
 def noted(notes: dict[str, int], name: str, count: int = 1) -> None:
     """Count something that a reader had to infer or leave out."""
     if count:

@@ -47,8 +47,8 @@ def tape(
 ) -> Tape:
     """The tape of a capture or a dialogue. DataError names the line of what is wrong, or the symbol without a snapshot
     (with `partial` its book begins empty)."""
-    files = Lines(_with_answers(paths), progress)
-    venue = _venue(files, wish.venue)
+    files = Lines(with_answers(paths), progress)
+    venue = venue_of_files(files, wish.venue)
     seen = survey(files, venue)
     symbols = [symbol for symbol in seen if not wish.symbols or symbol in wish.symbols]
     if not symbols:
@@ -76,7 +76,7 @@ def _counting(notes: dict[str, int]) -> Trouble:
     return count
 
 
-def _with_answers(paths: list[Path]) -> list[Path]:
+def with_answers(paths: list[Path]) -> list[Path]:
     """Beside a dialogue `X.ws.n` lie the answers of its venue, `X.http.n`."""
     found = list(paths)
     for path in paths:
@@ -86,7 +86,8 @@ def _with_answers(paths: list[Path]) -> list[Path]:
     return found
 
 
-def _venue(files: Lines, name: str) -> Venue:
+def venue_of_files(files: Lines, name: str) -> Venue:
+    """The venue of that name, or whose words the first lines are. DataError when it is none of ours."""
     if name:
         if name.upper() not in VENUES:
             raise DataError(f"venue {name!r} is none of {', '.join(VENUES)}")

@@ -16,7 +16,7 @@ from ...venues import dbn
 from ...wire import RECORD
 from ..extra import need
 from ..tape import Instrument, Tape, introduced
-from . import DataError, noted
+from . import DamagedError, DataError, noted
 from .bars import Wish
 
 MAGIC: Final = b"DBN"
@@ -126,7 +126,7 @@ def _older(path: Path, raw: bytes) -> Head:
     """The header of a dbz: fixed fields, then its symbols in a zstd frame."""
     at = raw.find(b"\x28\xb5\x2f\xfd")
     if at < 0:
-        raise DataError(f"{path}: no symbols in its header")
+        raise DamagedError(f"{path}: no symbols in its header")
     packed = need("zstandard").ZstdDecompressor().decompressobj().decompress(raw[at:])
     return Head(0, _text(raw[:16]), _mappings(packed, SYMBOL_V1, path))
 
@@ -137,9 +137,9 @@ def _exactly(path: Path, stream: Any, count: int) -> bytes:
     except Exception as error:
         if type(error).__name__ != "ZstdError":
             raise
-        raise DataError(f"{path}: the zstd data are damaged in the header: {error}") from error
+        raise DamagedError(f"{path}: the zstd data are damaged in the header: {error}") from error
     if len(found) < count:
-        raise DataError(f"{path}: cut inside its header")
+        raise DamagedError(f"{path}: cut inside its header")
     return found
 
 
@@ -169,7 +169,7 @@ def _mappings(raw: bytes, width: int, path: Path) -> dict[int, str]:
                     found[int(number)] = name
         return found
     except struct.error as error:
-        raise DataError(f"{path}: its list of symbols is cut") from error
+        raise DamagedError(f"{path}: its list of symbols is cut") from error
 
 
 def _words(path: Path, notes: dict[str, int]) -> Iterator[Any]:
@@ -188,7 +188,7 @@ def _words(path: Path, notes: dict[str, int]) -> Iterator[Any]:
             except Exception as error:
                 if type(error).__name__ != "ZstdError":
                     raise
-                raise DataError(f"{path}: the zstd data are damaged: {error}") from error
+                raise DamagedError(f"{path}: the zstd data are damaged: {error}") from error
             held += block
             stop = _whole(held)
             if stop:
@@ -206,7 +206,7 @@ def _whole(data: bytes) -> int:
     while at < len(data):
         length = data[at] * dbn.WORD_BYTES
         if length == 0:
-            raise DataError(f"a record of length 0 at {at} of a block: the file is damaged")
+            raise DamagedError(f"a record of length 0 at {at} of a block: the file is damaged")
         if at + length > len(data):
             break
         at += length

@@ -11,11 +11,12 @@ that came earlier gets that one's time. Known bad case: a level beyond a snapsho
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ...wire import ASK, BID, LEVEL, NONE, SIDED, TRADE
 from . import DataError, scale
 
+TOLD_MAX: Final = 1024
 Level = Sequence[str]  # price, quantity, as the venue wrote them
 
 
@@ -94,6 +95,7 @@ class Book:
     numbered: int = NONE  # last_id of the snapshot or update applied last
     fresh: bool = False  # nothing was applied since the snapshot
     waiting: list[tuple[int, Update]] = field(default_factory=list)
+    told: dict[int, Quote] = field(default_factory=dict)  # by last_id, of updates that are still to come
 
 
 class Feed:
@@ -103,6 +105,7 @@ class Feed:
         """`quotes`: symbols of which only quotes are known. Events of symbols that are not in `books` are passed by."""
         self._venue, self._books, self._trouble, self._quotes = venue, books, trouble, quotes
         self.now = 0
+        self.agreed = 0  # quotes that were held against a book
         self.rows: list[tuple[int, ...]] = []
 
     def take(self, row: int, ts_recv: int, event: Event) -> None:
@@ -123,6 +126,12 @@ class Feed:
                     self._emit(TRADE, book, event.side, price, qty)
             elif event.symbol in self._quotes:
                 self._replace(book, ([event.bid], [event.ask]))
+            elif event.last_id == book.numbered:
+                self._agree(book, row, event)
+            elif event.last_id > book.numbered:
+                book.told[event.last_id] = event
+                if len(book.told) > TOLD_MAX:
+                    del book.told[next(iter(book.told))]
         except ValueError as error:
             raise DataError(f"{event.symbol}: {error}") from error
 
@@ -192,6 +201,9 @@ class Feed:
             self._cut(book)
         book.numbered, book.fresh = max(book.numbered, event.last_id), False
         self._check(book, row, event.checksum)
+        told = book.told.pop(event.last_id, None)
+        if told is not None:
+            self._agree(book, row, told)
 
     def _follows(self, book: Book, row: int, event: Update) -> bool:
         """Whether an update is the next one. One that the snapshot holds already is passed by; a hole ends the book."""
@@ -224,6 +236,19 @@ class Feed:
             if len(held) > self._venue.depth:
                 for price in sorted(held, reverse=side == BID)[self._venue.depth :]:
                     self._set(book, side, price, 0, ())
+
+    def _agree(self, book: Book, row: int, told: Quote) -> None:
+        """Hold the venue's own best bid and ask of this number against the book's."""
+        if not book.live:
+            return
+        self.agreed += 1
+        for side, level in ((BID, told.bid), (ASK, told.ask)):
+            held = book.levels[side]
+            best = (max if side == BID else min)(held, default=0)
+            said = (book.price(level[0]), book.qty(level[1]))
+            if (best, held.get(best, 0)) != said:
+                words = f"{told.symbol}: update {told.last_id} has best {level[0]} x {level[1]}, the book another"
+                self._trouble(row, "best differs", words)
 
     def _check(self, book: Book, row: int, said: int | None) -> None:
         if said is None or self._venue.checksum is None:

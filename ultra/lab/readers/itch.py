@@ -16,7 +16,7 @@ from ...hot import ring as rings
 from ...venues import itch
 from ...wire import RECORD, int_to_symbol, symbol_to_int
 from ..tape import Instrument, Tape, introduced, unintroduced
-from . import DataError, noted
+from . import DamagedError, DataError, noted
 
 RING_RECORDS: Final = 1 << 14
 BLOCK_BYTES: Final = 1 << 20
@@ -81,6 +81,6 @@ def _decoded(path: Path, decoder: itch.Decoder, notes: dict[str, int]) -> Iterat
                 at = reached
             held = data[at:].tobytes()
     except source.SourceError as error:
-        raise DataError(str(error)) from error
+        raise DamagedError(str(error)) from error
     if held:
         noted(notes, "bytes behind the last whole message", len(held))
