@@ -129,6 +129,12 @@ def closes(prices: Any, *, step_ns: int = 86_400_000_000_000, volume: int = 0, *
     return reel([Bar(T0 + k * step_ns, 0, p, p, p, p, volume) for k, p in enumerate(prices)], **paper)
 
 
+def trend(bars, seed=3, **paper):
+    """Closes that wander."""
+    steps = np.random.default_rng(seed).integers(-40, 42, bars)
+    return closes((5000 + np.cumsum(steps)).clip(500).tolist(), **paper)
+
+
 def twin_of(found: bars.Grid, rows: list[Bar], seed: int) -> Twin:
     """The twin's run of one parameter set of a grid."""
     rules, numbers = found.rules, found.rules.terms.tolist()

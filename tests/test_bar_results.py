@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from bar_rig import LOADED, T0, Anything, Paper, Reel, closes, reel, walk
+from bar_rig import LOADED, T0, Anything, Paper, Reel, closes, reel, trend, walk
 from bar_twin import Bar
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,12 +23,6 @@ from ultra.wire import RECORD
 SETS = [
     {"fast": fast, "slow": slow, "short": short} for fast in (1, 3, 5) for slow in (4, 9) for short in (False, True)
 ]
-
-
-def trend(bars, seed=3, **paper):
-    """Closes that wander."""
-    steps = np.random.default_rng(seed).integers(-40, 42, bars)
-    return closes((5000 + np.cumsum(steps)).clip(500).tolist(), **paper)
 
 
 @settings(deadline=None)

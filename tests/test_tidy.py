@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/lab": (
         *BESIDE,
         "ultra.trial",
+        "ultra.impact",
         "ultra.lab",
         "ultra.cold",
         "ultra.ops.svg",

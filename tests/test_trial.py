@@ -85,15 +85,15 @@ def test_an_account_has_what_fractions_say(
 
 @pytest.mark.parametrize(("step", "seconds"), [(3600, 31_557_600), (1, 5400)])
 def test_interest_keeps_what_is_less_than_a_unit(step: int, seconds: int) -> None:
-    """3 % on 10,000 of shorts, 5 % on 4,000 of debt: a year in hours, and an hour and a half in seconds."""
+    """3 % on 10,000 of shorts; 5 % on 4,000 of debt, which interest joins: a year by hours, 5400 s by seconds."""
     row = costs.terms(costs.NO_FEES, costs.NO_SLIPPAGE, Interest(borrow_percent=3, debit_percent=5))
-    for side, yearly in ((ASK, 300), (BID, 200)):
+    years = seconds / 31_557_600
+    for side, wanted in ((ASK, 300 * years), (BID, 4000 * math.expm1(0.05 * years))):
         account = accounts.create(SCALE, row, 6000 * E9, step * SECOND)
         market = markets((100_000, 100_000), (NONE, NONE))
         ops = [(0, 0, 0, 0, 2), (0, side, 100_000, 1000, 1), (0, 0, seconds * SECOND, 0, 2)]
         trade(account, market, np.array(ops, np.int64), column([0, 0, 0]))
-        wanted = Fraction(yearly * E9 * seconds, 31_557_600)
-        assert abs(int(account.cells[accounts.INTEREST_E9]) - wanted) < max(wanted / 1000, 1000)
+        assert int(account.cells[accounts.INTEREST_E9]) / E9 == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
 
 def test_margin_is_reported_from_the_first_point_that_falls_short() -> None:

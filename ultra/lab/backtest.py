@@ -29,9 +29,9 @@ from ..venues import account as accounts
 from ..venues import estimate, itch
 from ..wire import int_to_symbol
 from . import explain as reasons
-from . import need
 from . import terms as costs
 from .course import BacktestError, Course, Setting
+from .extra import need
 from .fills import FILLS, Priced, scale_of
 from .performance import Performance, measure, money
 from .source import ItchFile, Source, source_of

@@ -27,7 +27,7 @@ from . import terms as costs
 from .bar_tape import BarError, Bars, Recorded
 from .extra import need
 from .fills import E9, FILLS, Priced, held
-from .performance import Performance, measure
+from .performance import YEAR_NS, Performance, measure
 from .terms import NO_FEES, NO_INTEREST, NO_SLIPPAGE, Fees, Interest, Number, Slippage, money_e9
 
 __all__ = ["BarError", "Grid", "Terms", "run_bars"]
@@ -185,6 +185,12 @@ def unlawful(loaded: strategies.Loaded, columns: Mapping[str, Any]) -> list[int]
         if wrong.any():
             suspects.add(int(np.argmax(wrong)))
     return sorted(suspects)
+
+
+def yearly(ts: Any, periods_per_year: float | None = None) -> float:
+    """Periods a year of these moments, as `ultra.lab.performance` reckons them when nobody says."""
+    span = int(ts[-1] - ts[0])
+    return float(periods_per_year or (0.0 if span == 0 else (len(ts) - 1) * YEAR_NS / span))
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,8 @@ def latencies(
     **given: Any,
 ) -> list[Later]:
     """The same backtest with `more_ns` added to the latency of every order and cancel."""
-    wanted, rows = terms or Terms(), []
+    wanted, given = _terms(terms, given)
+    rows = []
     base = wanted.latency or costs.Latency(order_ns=(config or Config()).venue.latency_ns)
     for more in more_ns:
         if told is not None:
@@ -73,18 +74,26 @@ def capacity(
     **given: Any,
 ) -> list[Larger]:
     """The same backtest with orders so many times as large."""
+    wanted, given = _terms(terms, given)
     rows: list[Larger] = []
     single = 0
     for multiple in multiples:
         if told is not None:
             told(f"orders x {multiple}")
-        larger = dataclasses.replace(terms or Terms(), multiple=multiple, walks=True)
+        larger = dataclasses.replace(wanted, multiple=multiple, walks=True)
         found = backtest(strategy, data, terms=larger, config=config, **given)
         lots = int(found.fills["qty"].sum())
         single = single or lots // multiple
         each = won(found) / lots if lots else Decimal(0)
         rows.append(Larger(multiple, won(found), each, lots, lots / (multiple * single) if single else 0.0))
     return rows
+
+
+def _terms(terms: Terms | None, given: dict[str, Any]) -> tuple[Terms, dict[str, Any]]:
+    """The terms, with those of their fields that were given one by one; and what else was given."""
+    names = {field.name for field in dataclasses.fields(Terms)}
+    own = {name: value for name, value in given.items() if name in names}
+    return dataclasses.replace(terms or Terms(), **own), {k: v for k, v in given.items() if k not in names}
 
 
 def won(result: Result) -> Decimal:
