@@ -25,9 +25,11 @@ from ..config import Strategy as Given
 from ..hot import engine as engines
 from ..inline import MARKET_RECORDS
 from ..rules import Table
+from ..trial import FILLED, THROUGH, TOOK
 from ..venues import account as accounts
 from ..venues import estimate, itch
-from ..wire import int_to_symbol
+from ..venues.markout import MARKOUT
+from ..wire import NONE, int_to_symbol
 from . import explain as reasons
 from . import terms as costs
 from .course import BacktestError, Course, Setting
@@ -163,8 +165,12 @@ def backtest(
 
     `data` is a path of ITCH 5.0, a `Tape`, or anything that `ultra.lab.data.load` takes. `given` are fields of Terms
     (cash=, fees=, latency=, ...) in place of those of `terms`. With a `config` its limits hold; without one an ITCH
-    file has the default limits, as in `ultra run`, and any other data none but sanity."""
+    file has the default limits, as in `ultra run`, and any other data none but sanity. A tape of bars goes to
+    `ultra.lab.bars`, by its rules."""
     found = source_of(data)
+    if found.kind == "bars":
+        wanted = replace(terms or Terms(), **given)
+        return of_bars(strategy, found, parameters or {}, wanted, config or Config())
     course, wanted = course_of(
         strategy, found, parameters=parameters, terms=terms, config=config, progress=progress, **given
     )
@@ -297,3 +303,62 @@ def _introduced(engine: engines.Engine) -> list[Priced]:
         )
         for view in views
     ]
+
+
+def of_bars(
+    strategy: str | type | strategies.Loaded,
+    source: Source,
+    parameters: Mapping[str, Any],
+    wanted: Terms,
+    config: Config,
+) -> Result:
+    """The same of a tape of bars, which `bars.run_bars` plays by its own rules: fills at prices of bars, no latency, no
+    queue, no hash of decisions. BacktestError for terms that bars do not have."""
+    from . import bars
+
+    if wanted.multiple != 1 or wanted.venue != "paper":
+        raise BacktestError(f"{source.name} is of bars, where there is no book: neither venue matching nor a multiple")
+    loaded = strategy if isinstance(strategy, strategies.Loaded) else strategies.load(strategy)
+    grid = bars.run_bars(
+        loaded,
+        source.tape,
+        [dict(parameters)],
+        terms=bars.Terms(wanted.cash, wanted.fees, wanted.slippage, wanted.interest),
+        threads=1,
+    )
+    performance = grid.performance(0)
+    fills = performance.fills
+    explained = np.zeros(len(fills), FILLED).view(np.recarray)
+    for name in FILLS.names:
+        explained[name] = fills[name]
+    explained["sent_ts"] = explained["arrived_ts"] = fills["ts_event"]
+    explained["by_id"] = explained["by_price"] = NONE
+    explained["rule"] = np.where(fills["took"] == 1, TOOK, THROUGH)
+    points = np.zeros(len(performance.ts), accounts.POINT)
+    points["ts"], points["equity_e9"] = performance.ts, performance.equity_e9
+    points["gross_e9"] = grid.gross(fills)
+    return Result(
+        strategy=loaded.spec,
+        source=source.name,
+        parameters=grid.parameters(0),
+        terms=wanted,
+        performance=performance,
+        fills=fills,
+        explained=explained,
+        marks=np.zeros(0, MARKOUT).view(np.recarray),
+        equity=points,
+        instruments=performance.instruments,
+        decision_hash="",
+        state_hash="",
+        records=len(grid.bars.records),
+        orders=0,
+        cancels=0,
+        rejects={},
+        interest_e9=0,
+        margin_calls=0,
+        margin_called_ts=-1,
+        damage="",
+        loop_s=0.0,
+        data=source,
+        config=config,
+    )

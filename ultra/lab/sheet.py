@@ -229,7 +229,7 @@ def _trades(found: "Performance") -> Markup:
 def _replay(found: "Result") -> Markup:
     """The book around the fill that opened the round trip with the largest loss (or the smallest win)."""
     trips = found.performance.trades()
-    if len(trips) == 0:
+    if len(trips) == 0 or found.data.kind == "bars":
         return text("")
     worst = trips[int(np.argmin(trips["pnl_e9"]))]
     number = int(worst["opened_by"])

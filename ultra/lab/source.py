@@ -60,6 +60,10 @@ class Source(Protocol):
         """As a tape's: what its records say of the market."""
 
     @property
+    def tape(self) -> Any:
+        """The tape, None of a file."""
+
+    @property
     def damage(self) -> str:
         """What was wrong with it, '' when nothing was."""
 
@@ -70,7 +74,7 @@ class Source(Protocol):
 class ItchFile:
     """A recorded day, decoded block by block."""
 
-    kind = "orders"
+    kind, tape = "orders", None
     instruments: Sequence[Priced] = ()
 
     def __init__(self, path: Path) -> None:
@@ -106,7 +110,7 @@ class TapeSource:
     damage = ""
 
     def __init__(self, tape: Tape, name: str) -> None:
-        self._tape, self.name, self.kind = tape, name, str(getattr(tape, "kind", "orders"))
+        self.tape, self.name, self.kind = tape, name, str(getattr(tape, "kind", "orders"))
         self.instruments: Sequence[Priced] = tuple(tape.instruments)
         if not self.instruments:
             raise BacktestError(f"{name} has no instruments: what its ticks and lots are worth is not known")
@@ -114,7 +118,7 @@ class TapeSource:
     def play(self, config: Config, course: Player) -> None:
         """Batch by batch."""
         first = True
-        for batch in self._tape.batches(BATCH_RECORDS):
+        for batch in self.tape.batches(BATCH_RECORDS):
             records = readied(batch)
             if first and len(records):
                 first = False
