@@ -20,6 +20,7 @@ import numpy as np
 from ..hot import hot
 from ..hot.indicators import mean_variance
 from ..hot.outbox import POST_ONLY, buy, cancel, sell
+from ..math import log1p
 from ..strategy import Strategy, indicator, parameter, state
 from ..wire import BID, FILL, NONE
 
@@ -126,7 +127,7 @@ def quotes(params: Any, sigma2: float, middle: float, position: int) -> tuple[in
     """Where to bid and to offer: the reservation price less and plus half the spread, on whole steps, outwards."""
     risk = params.gamma * sigma2 * params.horizon_s
     reservation = middle - position / params.order_qty * risk
-    half = 0.5 * risk + math.log(1.0 + params.gamma / params.k) / params.gamma
+    half = 0.5 * risk + log1p(params.gamma / params.k) / params.gamma
     bid = np.int64(math.floor((reservation - half) / params.step)) * params.step
     ask = np.int64(math.ceil((reservation + half) / params.step)) * params.step
     return bid, ask

@@ -7,6 +7,7 @@ Known bad case: prices that bounce between bid and ask look volatile and mean-re
 import math
 from typing import Any
 
+from ...math import log
 from .definition import define, finite, fresh, record
 from .pairs import wait
 from .window import slide, sums
@@ -24,7 +25,7 @@ def volatility(state: Any, price: float, length: int) -> float:
     if not finite(x) or x <= 0.0:
         return math.nan
     begins = fresh(state, length)
-    change = 0.0 if begins else math.log(x / state.latest)
+    change = 0.0 if begins else log(x / state.latest)
     state.latest = x
     state.seen += 1
     if begins:
@@ -60,4 +61,4 @@ def hurst(state: Any, value: float, length: int, lag: int = 16) -> float:
         return math.nan
     if state.near.total <= 0.0 or state.far.total <= 0.0:
         return math.nan
-    return 0.5 * math.log(state.far.total / state.near.total) / math.log(lag)
+    return 0.5 * log(state.far.total / state.near.total) / log(float(lag))
