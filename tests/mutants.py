@@ -4,15 +4,8 @@ A line is (file, old text, new text, test). The old text occurs exactly once. Wh
 a test that stops catching its mutant has lost its teeth, however green it is.
 """
 
-from typing import NamedTuple
-
-
-class Mutant(NamedTuple):
-    file: str
-    old: str
-    new: str
-    test: str
-
+from mutant import Mutant
+from mutants_lab import LAB
 
 LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
 RULE_SIX = "test_levels.py::test_our_order_in_a_book_of_levels_moves_as_rule_six_says"
@@ -63,8 +56,6 @@ OPEN_BY = "test_background.py::test_what_is_entered_is_what_the_recording_says_i
 HALF = "test_agents.py::test_what_is_excited_halves_with_the_half_life"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
-TRIPS = "test_performance.py::test_the_fees_of_trips_and_of_what_is_open_are_those_of_all_fills"
-FALLEN = "test_performance.py::test_drawdowns_are_those_found_point_by_point"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
 SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
@@ -104,7 +95,6 @@ ALONG = "test_order_desk.py::test_a_lost_link_takes_the_orders_along_unless_they
 HEIRS = "test_order_desk.py::test_an_order_that_ends_takes_its_replacement_with_it"
 INHERITS = "test_order_desk.py::test_a_replacement_inherits_what_was_executed"
 REPLAY = "test_order_desk.py::test_a_client_that_comes_back_gets_what_it_asks_for"
-
 # The matching engine: against its twin, or the case of the rule that is broken.
 MATCHING = "test_matching.py::test_the_engine_and_its_twin_say_the_same"
 ROOM = "test_matching.py::test_an_entry_that_fills_the_rings_goes_on_where_it_was"
@@ -113,29 +103,12 @@ RULES = "test_matching_rules.py::test_"
 BOUNDS = RULES + "the_bounds_of_band_and_size_are_allowed"
 TIES = RULES + "the_auction_price_and_its_tie_breaks"
 QUEUE, DESK, AUCTION = "venues/matching_queue", "venues/matching_desk", "venues/matching_auction"
-
-# Indicators: against their twins, or over ten million values.
-TWIN = "test_indicators.py::test_every_indicator_is_what_its_window_says"
-RESTART = "test_indicators.py::test_a_field_restarted_is_a_field_that_has_seen_nothing"
-STILL = "test_indicators.py::test_a_window_that_stands_still_is_exactly_still"
-ODD = "test_indicators.py::test_what_is_not_a_number_is_answered_with_nan_and_forgotten"
-CANCEL = "test_indicators.py::test_a_small_spread_on_a_large_price_does_not_cancel"
-
-# The example strategies: against their rules in plain Python.
-BACK = "test_examples.py::test_a_reverter_is_on_the_other_side_until_it_is_back_or_hope_is_gone"
-OUTSIDE = "test_examples.py::test_a_breakout_is_on_the_side_of_the_band_it_left_until_the_middle"
-HEDGED = "test_examples.py::test_a_pair_is_held_in_the_ratio_that_the_filter_learned"
-LEANS = "test_examples.py::test_a_maker_quotes_both_sides_moves_and_leans_and_keeps_its_bound"
-STOIKOV = "test_examples.py::test_quotes_are_avellaneda_and_stoikovs_rounded_outwards"
-MADE = "test_examples.py::test_made_bars_are_lawful_and_draws_are_normal"
-
 # A failed sync tried again: the kernel then says that all is well.
 TWICE = """            try:
                 self._disk.fdatasync(self._file)
             except OSError:
                 self._disk.fdatasync(self._file)
 """
-
 AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
 
 MUTANTS = (
@@ -488,29 +461,5 @@ MUTANTS = (
     Mutant("cold/segment", "crc32c(header[:56], chain)", "crc32c(header, chain)", CHAIN),
     Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
     Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
-    # Indicators: the queue of highs forgets too late, or keeps the wrong ones; a block that is not the window.
-    Mutant("hot/indicators/extremes", "<= now - length:", "< now - length:", TWIN),
-    Mutant("hot/indicators/extremes", "& mask] <= x:", "& mask] >= x:", TWIN),
-    Mutant("hot/indicators/window", "        state.total = state.block\n", "        state.total = 0.0\n", TWIN),
-    Mutant("hot/indicators/window", "((new - state.average) + (old - before))", "(2 * (new - state.average))", TWIN),
-    Mutant("hot/indicators/window", "    if state.same >= state.seen:", "    if state.same < 0:", STILL),
-    Mutant("hot/indicators/window", "state.block_anchor = x", "state.block_anchor = 0.0", CANCEL),
-    Mutant("hot/indicators/pairs", " + dy * (a0 - x_before)", " + dy * (a - x_before)", TWIN),
-    Mutant("hot/indicators/averages", "    if state.seen > slow - fast:", "    if state.seen > 0:", TWIN),
-    Mutant("hot/indicators/flow", "if b >= state.bid else", "if b > state.bid else", TWIN),
-    # What restarts remembers; what is not a number is.
-    Mutant("hot/indicators/extremes", "        state.channel.seen = 0\n", "", RESTART),
-    Mutant("hot/indicators/definition", "    return math.isfinite(value)", "    return True", ODD),
-    # The lab: a fee that every piece of a fill pays whole; a drawdown that begins where it is seen.
-    Mutant("lab/fills", "            fee -= paid\n", "", TRIPS),
-    Mutant("lab/performance", "ts[np.maximum(begins - 1, 0)]", "ts[begins]", FALLEN),
-    # Hope that is never given up; a band left twice; one leg on the wrong side; a quote that leans the wrong way.
-    Mutant("strategies/reversion", " or away > params.stop", "", BACK),
-    Mutant("strategies/breakout", "* state.side < 0.0", "* state.side > 0.0", OUTSIDE),
-    Mutant("strategies/pairs", "target(orders, second, -np", "target(orders, second, np", HEDGED),
-    Mutant("strategies/inventory_maker", "<= params.position_max", "<= 2 * params.position_max", LEANS),
-    Mutant("strategies/inventory_maker", "middle - position /", "middle + position /", STOIKOV),
-    Mutant("strategies/inventory_maker", "math.ceil(", "math.floor(", STOIKOV),
-    # Seeds that only change the order of the same draws.
-    Mutant("lab/synthetic", "mix(mix(seed, SALT), number)", "mix(seed, number)", MADE),
+    *LAB,
 )

@@ -22,6 +22,7 @@ from .commands import (
     data,
     desk,
     fail,
+    generate,
     journal,
     machine,
     replays,
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, backtests, data, replays, journal, desk, views, machine, rings, captures, venue):
+    for group in (trade, generate, backtests, data, replays, journal, desk, views, machine, rings, captures, venue):
         group.add(commands)
     return parser
 
