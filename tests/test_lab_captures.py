@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loops import loop
 from recorded import data as recorded
@@ -96,12 +96,14 @@ def ticks_of(tape: Tape, book: list[dict[int, int]]) -> list[dict[int, int]]:
     return [{p * 10**8 // tick: q * 10**7 // lot for p, q in side.items()} for side in book]
 
 
-@given(MESSAGES, st.booleans(), st.integers(0, 8), st.integers(0, 8), st.integers(-1, 12))
+@settings(max_examples=200)
+@given(MESSAGES, st.booleans(), st.integers(0, 6), st.integers(0, 6), st.integers(-3, 4))
 def test_a_book_follows_its_updates_and_is_empty_after_a_hole(
-    place: Path, messages: list[Message], spot: bool, taken: int, seen: int, lost: int
+    place: Path, messages: list[Message], spot: bool, taken: int, seen: int, off: int
 ) -> None:
-    """The snapshot is taken after `taken` updates and recorded after `seen` more; update `lost` is not recorded."""
+    """The snapshot is taken after `taken` updates and recorded after `seen` more; one beside it may not be recorded."""
     taken, book, last = min(taken, len(messages) - 1), [{}, {}], 100
+    lost = taken + off if off < 4 else -1
     recorded_at = min(taken + seen, len(messages))
     said: list[dict[str, Any]] = []
     answer: dict[str, Any] = {}
@@ -142,6 +144,13 @@ def test_a_snapshot_heals_a_book_and_says_only_what_differs(tmp_path: Path) -> N
     path.write_text("".join(line(k, row) for k, row in enumerate(twice)))
     tape = load(path)
     assert [(int(r["side"]), int(r["price"]), int(r["qty"])) for r in tape.array()[4:]] == [(BID, 2, 0), (ASK, 4, 6)]
+
+
+def test_nothing_is_crossed_inside_a_message(tmp_path: Path) -> None:
+    path, moved = tmp_path / "xy", Message([(5, 1), (6, 1)], [(5, 0), (9, 1), (4, 0)], 1)
+    path.write_text(line(0, snapshot([{1: 5}, {4: 5, 5: 5}], 100)) + line(1, depth(moved, 101, 100, False)))
+    found = [(int(r["side"]), int(r["price"]), int(r["qty"])) for r in load(path).array()[4:]]
+    assert found == [(ASK, 5, 0), (ASK, 4, 0), (BID, 5, 1), (BID, 6, 1), (ASK, 9, 1)]
 
 
 def trade(kind: str, price: str = "0.4", maker: bool = True) -> dict[str, Any]:

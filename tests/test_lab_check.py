@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import data as recorded
 from runs import market
@@ -135,11 +135,12 @@ def fold(records: Any) -> tuple[dict[int, tuple[int, ...]], dict[tuple[int, ...]
     return orders, levels
 
 
-KINDS = st.sampled_from([ADD, ADD, EXECUTE, CANCEL, DELETE, REPLACE, LEVEL, TRADE])
-ACTS = st.lists(st.tuples(KINDS, st.integers(0, 9), st.integers(1, 4), st.integers(0, 2)), max_size=30)
+KINDS = st.sampled_from([ADD, ADD, EXECUTE, CANCEL, DELETE, REPLACE, LEVEL, LEVEL, LEVEL, TRADE])
+ACTS = st.lists(st.tuples(KINDS, st.integers(0, 9), st.integers(1, 3), st.integers(0, 2)), min_size=15, max_size=30)
 
 
-@given(ACTS, st.integers(-1, 40), st.integers(0, 40), st.integers(1, 9))
+@settings(max_examples=200)
+@given(ACTS, st.integers(-1, 15), st.integers(0, 30), st.integers(1, 9))
 def test_a_piece_makes_the_book_of_the_whole(acts: list[tuple[int, ...]], first: int, length: int, size: int) -> None:
     rows, live, following = [], dict[int, int](), 1
     levels: dict[tuple[int, int], int] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loops import loop
 from recorded import data as recorded
@@ -105,14 +105,14 @@ class Twin:
 
 
 STEP = st.tuples(
-    st.sampled_from("AAATTTCMMRX"), st.integers(0, 99), st.integers(1, 6), st.integers(1, 4), st.booleans()
+    st.sampled_from("AAAATTTTCMMRX"), st.integers(0, 99), st.integers(1, 6), st.integers(1, 4), st.booleans()
 )
 
 
 def played(steps: list[tuple[str, int, int, int, bool]]) -> Twin:
     twin = Twin()
     for action, pick, price, size, flag in steps:
-        number, keys = NUMBERS[pick % 7 == 0], list(twin.orders)
+        number, keys = NUMBERS[pick % 11 == 0], list(twin.orders)
         if action == "A":
             twin.add(number, "AB"[pick % 2], price, size)
         elif action == "T":
@@ -166,7 +166,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("dbn") / "x.dbn"
 
 
-@given(st.lists(STEP, min_size=1, max_size=30), st.integers(1, 3))
+@settings(max_examples=200)
+@given(st.lists(STEP, min_size=8, max_size=30), st.integers(1, 3))
 def test_the_book_is_that_of_a_c_m_and_r_and_volume_is_counted_once(
     place: Path, steps: list[tuple[str, int, int, int, bool]], version: int
 ) -> None:
