@@ -19,10 +19,13 @@ import pytest
 from bar_rig import trend
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs import MAKER, market
+from test_backtest import settings as settings_of
 
 from ultra import strategy
 from ultra.lab import bars as bar_runs
 from ultra.lab import ranges
+from ultra.lab.backtest import backtest
 from ultra.lab.bars import Terms, run_bars
 from ultra.lab.ledger import Ledger
 from ultra.lab.optimize import SearchError, optimize_parameters
@@ -309,3 +312,37 @@ def test_bars_may_be_given_as_they_are():
         search().values.tolist()
     )
     assert bar_runs.yearly(bar_tape.prepare(TAPE).ts) == pytest.approx(365.25)
+
+
+# ---- Of a tape of orders each set is a backtest.
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory):
+    path = tmp_path_factory.mktemp("optimize") / "day.itch50"
+    path.write_bytes(market(800, 5))
+    return path
+
+
+def test_a_set_over_orders_is_a_backtest(day, tmp_path):
+    more = {"config": settings_of(MAKER), "ranges": {"order_qty": [1, 3]}}
+    counting = Counting()
+    found = optimize_parameters(
+        MAKER, day, more["ranges"], objective="total_return", config=more["config"], executor=counting,
+        resume=tmp_path / "s.db",
+    )  # fmt: skip
+    assert counting.ran == 2
+    for each, figures in zip(found.sets, found.figures, strict=True):
+        alone = backtest(MAKER, day, parameters=each, config=more["config"]).performance
+        assert figures["total_return"] == alone.total_return and figures["fill_count"] == alone.fill_count
+    assert found.performance().total_return == found.best_value
+    assert math.isnan(found.deflated_sharpe()) and "<svg" in found.heat()
+
+
+@pytest.mark.slow
+def test_workers_backtest_as_we_do(day):
+    config = settings_of(MAKER)
+    ranges = {"order_qty": [1, 3]}
+    ours = optimize_parameters(MAKER, day, ranges, objective="total_return", config=config, executor=Counting())
+    theirs = optimize_parameters(MAKER, day, ranges, objective="total_return", config=config)
+    assert json.dumps(theirs.figures) == json.dumps(ours.figures)

@@ -25,6 +25,7 @@ from .commands import (
     generate,
     journal,
     machine,
+    optimize,
     replays,
     rings,
     trade,
@@ -65,6 +66,7 @@ def _code_of(error: Exception) -> int:
         "DeskError": USAGE, "CommandError": USAGE, "ProjectionError": JOURNAL, "ServeError": USAGE,
         "CapsuleError": JOURNAL, "ImageError": JOURNAL, "BacktestError": USAGE, "TermsError": USAGE,
         "PerformanceError": USAGE, "LabError": USAGE, "DataError": DAMAGED, "TapeError": DAMAGED,
+        "SearchError": USAGE, "BarError": USAGE, "JobError": LOST,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
@@ -78,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (trade, generate, backtests, data, replays, journal, desk, views, machine, rings, captures, venue):
+    for group in (
+        trade, generate, backtests, data, optimize, replays, journal, desk, views, machine, rings, captures, venue,
+    ):  # fmt: skip
         group.add(commands)
     return parser
 

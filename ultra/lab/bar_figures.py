@@ -55,6 +55,31 @@ def of_accounts(found: Any, ts: Any, rules: Rules, periods_per_year: float | Non
     }
 
 
+def joined(parts: Any, cash: int, yearly: float) -> dict[str, Any]:
+    """Figures of stretches that were run apart, as if one followed the other: (ACCOUNT[sets], ts, moments before it
+    traded) of each. Returns are put together, drawdowns are not: the deepest of any stretch counts."""
+    found = {name: sum(part[0][name] for part in parts) for name in ("sum1", "sum2", "sum3", "sum4", "below2")}
+    count, grown = np.zeros(len(parts[0][0])), np.ones(len(parts[0][0]))
+    for part, ts, warm in parts:
+        moments = np.where(part["ended"] != 0, part["ended_at"] + 1, len(ts))
+        count += np.maximum(moments - 1 - max(warm - 1, 0), 0)
+        grown *= np.maximum(part["equity"] / cash, 0.0)
+    mean, spread, skew, kurtosis = moments_of(found, count)
+    return {
+        "total_return": grown - 1.0,
+        "volatility": spread * math.sqrt(yearly),
+        "sharpe": defined(mean, spread) * math.sqrt(yearly),
+        "sortino": defined(mean, np.sqrt(quotient(found["below2"], count))) * math.sqrt(yearly),
+        "max_drawdown": np.max([part[0]["drawdown"] for part in parts], axis=0),
+        "fees": sum(part[0]["fees"] for part in parts) / 1e9,
+        "rounds": sum(part[0]["rounds"] for part in parts),
+        "fill_count": sum(part[0]["fills"] for part in parts),
+        "skew": skew,
+        "kurtosis": kurtosis,
+        "returns": count,
+    }
+
+
 def moments_of(found: Any, count: Any) -> tuple[Any, Any, Any, Any]:
     """Mean and standard deviation (n - 1) of the returns, their skewness, their kurtosis (3 of a normal one)."""
     mean, square, cube, fourth = (quotient(found[name], count) for name in ("sum1", "sum2", "sum3", "sum4"))

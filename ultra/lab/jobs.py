@@ -115,14 +115,21 @@ def identity(job: Job, loaded: strategies.Loaded) -> dict[str, str]:
         digest.update(np.ascontiguousarray(job.bars.records).view(np.uint8).data)
         digest.update(repr(job.instruments).encode())
     else:
-        with open(job.path, "rb") as file:
-            while block := file.read(BLOCK):
-                digest.update(block)
+        where = Path(job.path)
+        for path in sorted(where.rglob("*")) if where.is_dir() else [where]:
+            if path.is_file():
+                _digest(digest, path)
     return {
         "strategy": loaded.fingerprint,
         "data": digest.hexdigest(),
         "terms": repr((job.terms, job.periods_per_year, sorted(job.given.items()))),
     }
+
+
+def _digest(digest: Any, path: Path) -> None:
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
 
 
 def run(job: Job, sets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
