@@ -14,6 +14,7 @@ from loops import loop
 
 from ultra import cache, indicators, strategy
 from ultra.hot import JIT, hot, memory
+from ultra.hot.indicators import extremes, pairs, window
 from ultra.indicators import ema, restart, rsi, sma, stochastic, zscore
 from ultra.strategy import Strategy, StrategyError, indicator, load, parameter, state
 
@@ -140,6 +141,32 @@ def test_another_length_starts_anew_and_one_beyond_the_room_has_no_answer() -> N
     rows, out = strategy.states(load(Declared), 1), np.zeros(7)
     lengths(rows, np.arange(1.0, 8.0), np.array([2, 2, 3, 3, 3, 9, 0]), out)
     np.testing.assert_array_equal(out, [math.nan, 1.5, math.nan, math.nan, 4.0, math.nan, math.nan])
+
+
+@loop
+def each_of(states: Any, x: float, y: float, length: int) -> None:
+    sma(states[0].total, x, length)
+    zscore(states[0].spread, x, length)
+    indicators.correlation(states[0].both, x, y, length)
+    indicators.donchian(states[0].reach, max(x, y), min(x, y), length)
+
+
+ROOM = 6
+INSIDE = [("total", sma.dtype(ROOM)), ("spread", zscore.dtype(ROOM)), ("both", indicators.beta.dtype(ROOM)),
+          ("reach", indicators.donchian.dtype(ROOM))]  # fmt: skip
+
+
+@given(st.lists(st.tuples(PRICE, st.sampled_from([1.0, 7.0, math.nan, 1e9]), st.integers(0, 7)), max_size=40))
+def test_what_an_indicator_remembers_holds_together_after_every_value(rows: list[tuple[float, float, int]]) -> None:
+    states, length = memory.zeros(1, np.dtype(INSIDE, align=True)), 3
+    for x, y, other in rows:
+        length = other if other in (1, 2, 6) else length  # sometimes another, and one change in a while is enough
+        each_of(states, x, y, length)
+        row = states.view(np.ndarray)[0]
+        window.check(row["total"])
+        window.check(row["spread"])
+        pairs.check(row["both"])
+        extremes.check(row["reach"])
 
 
 def test_a_declared_indicator_is_an_aligned_record_inside_the_state() -> None:
@@ -273,7 +300,7 @@ def test_talib_says_the_same() -> None:
     index = np.arange(float(len(close)))
     width = indicators.bollinger(close, 20, 2.0)
     line, k = indicators.macd(close), stochastic(high, low, close, 14, 3, 3)
-    pairs = [
+    both = [
         (sma(close, 20), talib.SMA(close, 20)),
         (ema(close, 20), talib.EMA(close, 20)),
         (indicators.wma(close, 20), talib.WMA(close, 20)),
@@ -289,7 +316,7 @@ def test_talib_says_the_same() -> None:
         (indicators.donchian(high, low, 20).lower, talib.MIN(low, 20)),
         (indicators.ols(close, index, 20).slope, talib.LINEARREG_SLOPE(close, 20)),
     ]
-    for at, (ours, theirs) in enumerate(pairs):
+    for at, (ours, theirs) in enumerate(both):
         np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-7, err_msg=f"pair {at}")
 
 
@@ -298,14 +325,14 @@ def test_pandas_says_the_same() -> None:
     high, low, close, _ = candles(300 if JIT else 100)
     frame = pandas.DataFrame({"h": high, "l": low, "c": close})
     rolling = frame["c"].rolling(15)
-    pairs = [
+    both = [
         (indicators.variance(close, 15), rolling.var()),
         (zscore(close, 15), (frame["c"] - rolling.mean()) / rolling.std()),
         (indicators.correlation(high, low, 15), frame["h"].rolling(15).corr(frame["l"])),
         (indicators.beta(high, low, 15), frame["h"].rolling(15).cov(frame["l"]) / frame["l"].rolling(15).var()),
         (indicators.autocorrelation(close, 15, 2), frame["c"].rolling(15).corr(frame["c"].shift(2))),
     ]
-    for at, (ours, theirs) in enumerate(pairs):
+    for at, (ours, theirs) in enumerate(both):
         np.testing.assert_allclose(ours[20:], theirs.to_numpy()[20:], rtol=1e-8, atol=1e-8, err_msg=f"pair {at}")
 
 

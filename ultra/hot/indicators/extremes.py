@@ -7,6 +7,7 @@ Known bad case: one high after a long fall empties the queue at once, `length` c
 """
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from .. import hot
@@ -96,6 +97,18 @@ def donchian(state: Any, high: float, low: float, length: int) -> Channel:
     if not (finite(top) and finite(bottom)) or not reach(state, top, bottom, length):
         return Channel(math.nan, math.nan)
     return Channel(lowest(state), highest(state))
+
+
+def check(state: Any) -> None:
+    """What holds of both queues between two bars: they fall, times rise and are within the window, none is empty."""
+    now, length, mask = int(state["seen"]) - 1, int(state["length"]), len(state["highs"]) - 1
+    for side, values, times in (("high", "highs", "high_times"), ("low", "lows", "low_times")):
+        first, last = int(state[f"{side}_first"]), int(state[f"{side}_last"])
+        assert now < 0 or 0 < last - first <= length
+        rows = [(float(state[values][k & mask]), int(state[times][k & mask])) for k in range(first, last)]
+        for before, after in pairwise(rows):
+            assert before[0] > after[0] and before[1] < after[1]
+        assert now < 0 or (rows[-1][1] == now and rows[0][1] > now - length)
 
 
 def _oscillator(room: int) -> Any:

@@ -143,6 +143,19 @@ def settle(state: Any, x: float, y: float) -> None:
         state.yy = 0.0
 
 
+def check(state: Any) -> None:
+    """What holds between two pairs: the block is the first `at` of the past; what is a square is not negative."""
+    at, seen, length = int(state["at"]), int(state["seen"]), int(state["length"])
+    assert 0 <= seen <= length <= len(state["xs"]) and (0 <= at < length or seen == 0)
+    assert at == seen or seen == length, "a window that is not full is its block"
+    assert float(state["xx"]) >= 0.0 and float(state["yy"]) >= 0.0
+    for k, past in enumerate((state["xs"][:at], state["ys"][:at])):
+        if at > 0:
+            average = math.fsum(float(value) for value in past) / at
+            found = float(state["block"][k]) + float(state["block"][2 + k])
+            assert math.isclose(found, average, rel_tol=1e-12, abs_tol=1e-9)
+
+
 @hot
 def together(state: Any) -> float:
     """Pearson's coefficient of the window, -1 to 1; NaN when either series stood still."""

@@ -9,6 +9,7 @@ Known bad case: behind a value a hundred million times its neighbours, up to `le
 digits.
 """
 
+import math
 from typing import Any
 
 from .. import hot
@@ -124,3 +125,19 @@ def mean(state: Any) -> float:
 def distance(state: Any, x: float) -> float:
     """From the mean of the window to a value."""
     return (x - state.anchor) - state.average
+
+
+def check(state: Any) -> None:
+    """What holds of either memory between two values: the block is the first `at` of the past, no square negative."""
+    at, seen, length = int(state["at"]), int(state["seen"]), int(state["length"])
+    past = [float(value) for value in state["past"][:at]]
+    assert 0 <= seen <= length <= len(state["past"]) and (0 <= at < length or seen == 0)
+    assert at == seen or seen == length, "a window that is not full is its block"
+    if "total" in state.dtype.names:
+        assert math.isclose(float(state["block"]), math.fsum(past), rel_tol=1e-12, abs_tol=1e-9)
+        return
+    assert float(state["squares"]) >= 0.0 and int(state["same"]) >= 0
+    if at > 0:
+        average = math.fsum(past) / at
+        found = float(state["block_anchor"]) + float(state["block_average"])
+        assert math.isclose(found, average, rel_tol=1e-12, abs_tol=1e-9)
