@@ -11,6 +11,7 @@ LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
 RULE_SIX = "test_levels.py::test_our_order_in_a_book_of_levels_moves_as_rule_six_says"
 BARS = "test_bar.py::test_a_bar_is_read_as_it_was_written"
 NEAR = "test_math.py::test_a_function_is_as_near_to_the_true_value_as_it_says"
+PLANTED = "test_strategy_check.py::test_what_can_not_be_in_a_hook_is_shown_with_its_place_and_what_to_write"
 CONTRACT = "test_contract.py::test_"
 SIGNALLED = "test_contract.py::test_a_signal_is_of_one_instrument_or_of_all_and_is_answered"
 BOOK = "test_book.py::test_a_book_behaves_as_a_dict_of_orders"
@@ -177,6 +178,21 @@ MUTANTS = (
         "folded(value, 26)",
         "test_math.py::test_draws_are_those_of_the_seed_and_stay_in_their_range",
     ),
+    # A hook is read, but what it calls is not; a caret stands a word too far; a clock passes; a float becomes a price.
+    Mutant(
+        "strategy_check",
+        "            self.helpers.append(plain)\n",
+        "            pass\n",
+        PLANTED + "[state.seen = helper(1)]",
+    ),
+    Mutant("strategy_check", "[: column + self._indent]", "[: column + self._indent + 1]", PLANTED + "[yield 1]"),
+    Mutant(
+        "strategy_check",
+        "return owner.__module__ if isinstance(owner, type)",
+        'return "" if isinstance(owner, type)',
+        PLANTED + "[now = datetime.datetime.now()]",
+    ),
+    Mutant("strategy_check", "return isinstance(node.op, ast.Div) or", "return", PLANTED),
     # A step is refined, but one side keeps its own.
     Mutant("restep", "for side in (low, low + 1):", "for side in (low,):", BOOK),
     # An inner node is left set above an empty page; the page a side remembers is swept from under it.

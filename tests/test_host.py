@@ -194,7 +194,7 @@ def test_a_mirror_that_cannot_be_written_stops_the_run(day: Path, tmp_path: Path
     assert f"journal {tmp_path / 'taken'}: File exists; on disk up to input 0" in done.stderr
 
 
-def test_what_cannot_start_says_why_in_one_line(day: Path, tmp_path: Path) -> None:
+def test_what_cannot_start_says_why(day: Path, tmp_path: Path) -> None:
     strategy = tmp_path / "bad.py"
     strategy.write_text(
         "from ultra import Strategy\nclass Bad(Strategy):\n    @staticmethod\n"
@@ -202,7 +202,7 @@ def test_what_cannot_start_says_why_in_one_line(day: Path, tmp_path: Path) -> No
     )
     done = subprocess.run(command(*run_words(day, tmp_path / "a", f"{strategy}:Bad", host__preset="pipeline")),
                           capture_output=True, text=True, env=environment(), timeout=120)  # fmt: skip
-    assert done.returncode == 2 and "names the field 'x', which neither it nor" in done.stderr, done.stderr
+    assert done.returncode == 2 and "names state.x, which does not exist" in done.stderr, done.stderr
     code, _, said = ultra(*run_words(day, tmp_path / "b", host__preset="pipeline", host__feed_core=1000))
     assert code == 2 and "host.feed_core = 1000: not a core we may use" in said
 

@@ -189,7 +189,7 @@ def test_a_field_may_have_any_name_compiled_or_not() -> None:
 
 # ---- what is wrong
 
-HEAD = "from ultra.strategy import Strategy, parameter, state\n\n"
+HEAD = "from ultra.hot import hot\nfrom ultra.strategy import Strategy, parameter, state\n\n"
 BOOK = "    def on_book(state, params, event, market, orders):\n        {}\n"
 
 
@@ -252,7 +252,7 @@ def test_all_wrong_parameters_are_named_at_once() -> None:
 
 # ---- the key of its code
 
-OWN = "LIMIT = 5\ndef helper(x):\n    return x + 1\nclass Own(Strategy):\n    edge: int = parameter(3)\n"
+OWN = "LIMIT = 5\n@hot\ndef helper(x):\n    return x + 1\nclass Own(Strategy):\n    edge: int = parameter(3)\n"
 OWN += "    seen: int = state(1)\n" + BOOK.format("state.seen = helper(params.edge) + LIMIT + market.bid")
 
 

@@ -24,12 +24,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from . import cache
+from . import strategy_check as checks
 from .hot import JIT, hot, memory
 from .hot.engine import Hooks
 from .hot.market import DEPTH_MAX
+from .strategy_problem import said, translated
+from .strategy_words import ROLES
 
 HOOKS = ("on_book", "on_trade", "on_bar", "on_fill", "on_order", "on_timer", "on_command")
-ARGUMENTS = ("state", "params", "event", "market", "orders", "desk")
 _TYPES = (int, float, bool)
 
 
@@ -79,6 +81,7 @@ class Loaded(NamedTuple):
 
     spec: str
     hooks: Hooks
+    sources: dict[str, Callable[..., None]]  # the hooks it has, as they were written
     state_dtype: Any
     params_dtype: Any
     fields: dict[str, _Field]
@@ -107,6 +110,7 @@ def load(spec: str | type) -> Loaded:
     if not 1 <= depth <= DEPTH_MAX:
         raise StrategyError(f"{name}.depth = {depth}: must be 1 to {DEPTH_MAX}")
     wanted = [function for function in functions.values() if function is not ignore]
+    _read(name, fields, depth, {hook: function for hook, function in functions.items() if function is not ignore})
     compiled = {hook: value if value is ignore else _taking_desk(value) for hook, value in functions.items()}
     digest = hashlib.sha256(cache.fingerprint(*wanted).encode())
     digest.update(repr((depth, sorted(functions), _dtype(fields, "state"), _dtype(fields, "parameter"))).encode())
@@ -116,11 +120,19 @@ def load(spec: str | type) -> Loaded:
     return Loaded(
         name,
         Hooks(**compiled, depth=depth),
+        {hook: function for hook, function in functions.items() if function is not ignore},
         _dtype(fields, "state"),
         _dtype(fields, "parameter"),
         fields,
         digest.hexdigest()[:20],
     )
+
+
+def untold(loaded: Loaded, error: Exception) -> StrategyError:
+    """What the compiler says of a strategy (a NumbaError, or the KeyError of a field), in a strategist's words."""
+    if isinstance(error, KeyError):
+        return StrategyError(f"{loaded.spec} names the field {error}, which neither it nor `event` nor `market` has")
+    return StrategyError(f"{loaded.spec} can't run on the hot path\n{translated(error, loaded.sources)}")
 
 
 def _find(spec: str) -> Any:
@@ -166,9 +178,20 @@ def _function(cls: type, hook: str, value: Any) -> Callable[..., None]:
     if len(names) not in (5, 6) or "self" in names:
         raise StrategyError(
             f"{cls.__qualname__}.{hook}({', '.join(names)}): takes exactly "
-            "(state, params, event, market, orders), no self; with a sixth, desk, it sees every instrument"
+            f"({', '.join(ROLES[:5])}), no self; with a sixth, desk, it sees every instrument"
         )
     return function
+
+
+def _read(name: str, fields: Mapping[str, _Field], depth: int, hooks: Mapping[str, Callable[..., None]]) -> None:
+    """StrategyError when the source of a hook says what can't be said there."""
+    known = {
+        key: checks.Field(field.kind, isinstance(field.default, float), field.shape[0] if field.shape else 0)
+        for key, field in fields.items()
+    }
+    found = checks.problems(checks.Subject(known, depth), hooks)
+    if found:
+        raise StrategyError(f"{name} can't run on the hot path\n{said(found)}")
 
 
 def _taking_desk(function: Callable[..., None]) -> Callable[..., None]:

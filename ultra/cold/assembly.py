@@ -124,18 +124,8 @@ def compile_loop(machine: Machine, nothing: Any = None) -> None:
     `nothing` is an empty piece of what it will be given; bytes, if not said."""
     try:
         machine.pump(machine.run, machine.intake, np.zeros(8, np.uint8) if nothing is None else nothing, 0, 0)
-    except KeyError as error:
-        raise strategy.StrategyError(
-            f"{machine.loaded.spec} names the field {error}, which neither it nor `event` nor `market` has"
-        ) from error
-    except NumbaError as error:
-        said = [line.strip() for line in str(error).splitlines() if line.strip() and "During:" not in line]
-        where = [line for line in said if line.startswith("File ")]
-        raise strategy.StrategyError(
-            f"{machine.loaded.spec} does not compile for the hot path: {' '.join(said[1:4])[:400]} "
-            f"({where[-1] if where else 'no line given'}). It may not allocate, nor use Python objects; "
-            "NUMBA_DISABLE_JIT=1 runs it in the interpreter."
-        ) from error
+    except (NumbaError, KeyError) as error:
+        raise strategy.untold(machine.loaded, error) from error
 
 
 def prefault(run: inline.Run) -> None:

@@ -31,7 +31,14 @@ def hot(function: Function) -> Function:
     """Compile a function of the hot path. It is inlined into its callers; it must not allocate.
 
     It has no machine code of its own, so Python can't call it while the JIT is on: `door` makes it callable."""
-    return njit(forceinline=True, pipeline_class=_InlinedCompiler, **FLAGS)(function)
+    return _marked(njit(forceinline=True, pipeline_class=_InlinedCompiler, **FLAGS)(function))
+
+
+def _marked(function: Function) -> Function:
+    """With the JIT off a hot function is a plain one; who reads a strategy must tell them apart."""
+    if not JIT:
+        function.is_hot = True  # type: ignore[attr-defined]
+    return function
 
 
 def door(function: Function) -> Function:
@@ -49,7 +56,7 @@ def door(function: Function) -> Function:
 def rare(function: Function) -> Function:
     """The same for what happens once in many thousand messages: called, and kept out of the path's registers."""
     compiled: Function = njit(pipeline_class=_RareCompiler, forceinline=False, **FLAGS)(function)
-    return compiled
+    return _marked(compiled)
 
 
 def entry(function: Function | None = None, *, key: str = "") -> Any:
