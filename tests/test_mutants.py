@@ -1,4 +1,4 @@
-"""The tests are tested: each planted bug (`mutants.py`, `mutants_lab.py`) turns its test red, and without it is green."""
+"""The tests are tested: each planted bug (`mutants.py`, `mutants_lab.py`) turns its test red; without, it is green."""
 
 import ast
 import os
