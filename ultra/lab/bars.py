@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from .. import strategy as strategies
 from ..hot import JIT
@@ -102,7 +103,10 @@ def run_bars(
 
     def one(first: int) -> int:
         block = begun(found, first, min(first + size, len(params)))
-        through(block, rules, bars.records, bars.cuts)
+        try:
+            through(block, rules, bars.records, bars.cuts)
+        except (NumbaError, KeyError) as error:
+            raise strategies.untold(loaded, error) from error
         found.accounts[first : first + size] = block.accounts.view(np.ndarray)
         return len(block.accounts)
 
