@@ -12,9 +12,9 @@ Known bad case: threads share one interpreter; of a short tape (< 1,000 bars) mo
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numba.core.errors import NumbaError
@@ -74,6 +74,20 @@ class Terms:
             if lots < 1:
                 raise BarError(f"{each.symbol}: one lot may be worth more than int64 holds: take a smaller lot")
         return rules
+
+
+WORDS: Final = frozenset(one.name for one in fields(Terms))
+
+
+def terms_of(given: Any, words: Mapping[str, Any]) -> Terms:
+    """The terms of bars out of those of any backtest (None: the defaults), with these words in place of theirs.
+
+    BarError when a word is none of bars."""
+    unknown = sorted(set(words) - WORDS)
+    if unknown:
+        raise BarError(f"{', '.join(unknown)}: bars have no such term; there are {', '.join(sorted(WORDS))}")
+    known = {name: getattr(given, name) for name in WORDS if hasattr(given, name)}
+    return Terms(**{**known, **words})
 
 
 def run_bars(

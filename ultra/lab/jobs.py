@@ -24,7 +24,6 @@ from . import bars as bar_runs
 from . import tape as tapes
 from .bar_tape import Bars
 from .fills import Priced
-from .ranges import SearchError
 from .tape import Tape
 
 BLOCK = 1 << 22
@@ -62,11 +61,7 @@ def of(strategy: str | type, data: Any, terms: Any, periods_per_year: float | No
         if getattr(tape, "kind", "bars") != "bars":
             return Job(strategy, _file_of(data, tape), terms, (), periods_per_year, given)
         found = bar_tape.prepare(tape)
-    if given:
-        raise SearchError(f"{', '.join(given)}: a search over bars takes its terms as terms=ultra.lab.bars.Terms(...)")
-    wanted = terms or bar_runs.Terms()
-    if not isinstance(wanted, bar_runs.Terms):
-        raise SearchError(f"terms of {type(wanted).__name__}: a search over bars takes ultra.lab.bars.Terms")
+    wanted = bar_runs.terms_of(terms, given)
     return Job(strategy, "", wanted, found.instruments, periods_per_year, {}, found)
 
 
