@@ -14,11 +14,12 @@ INSTALLED := $(VENV)/.installed
 BUILT     := $(VENV)/.built
 TESTABLE  := $(VENV)/.testable
 
-.PHONY: help demo test compiled plain checked check bench build run clean fresh
+.PHONY: help demo lab test compiled plain checked check bench build run clean fresh
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    see it trade: a generated market, no keys needed"
+	@echo "make lab     what tables, searches and notebooks need: pandas, pyarrow, optuna"
 	@echo "make test    lint, types, and all tests: compiled, in plain Python, with bounds checks"
 	@echo "make check   lint and types only"
 	@echo "make bench   the benchmarks (a quiet machine, please)"
@@ -28,6 +29,12 @@ help:
 
 demo: fresh
 	@$(BIN)/ultra demo
+
+lab: fresh
+	@echo "installing what tables, searches and notebooks need ..."
+	@$(BIN)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+		print(*p['dependencies'], *p['optional-dependencies']['lab'], sep='\n')" >$(VENV)/requirements-lab.txt
+	@$(PIP) install -r $(VENV)/requirements-lab.txt >$(LOG) 2>&1 || { tail -20 $(LOG); exit 1; }
 
 # The same files three times. What is wrong in one way only is wrong in the compiler, in mypyc or in an index.
 # Two ways at a time: they share nothing but the sources. What each says comes when it is through.

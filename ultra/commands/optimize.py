@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _optimize(given: argparse.Namespace) -> int:
     }  # fmt: skip
     more = {
         "method": given.method, "trials": given.trials, "seed": given.seed,
-        "progress": sys.stderr.isatty() and not given.json,
+        "progress": sys.stderr.isatty() and not given.json and find_spec("tqdm") is not None,
     }  # fmt: skip
     if given.walk_forward or given.cross_validate:
         return _validated(given, data, ranges, search, more)
