@@ -193,6 +193,13 @@ MUTANTS = (
         PLANTED + "[now = datetime.datetime.now()]",
     ),
     Mutant("strategy_check", "return isinstance(node.op, ast.Div) or", "return", PLANTED),
+    # A search that forgets what the object was given.
+    Mutant(
+        "accelerated",
+        " if key not in parameter_ranges}",
+        " if key in parameter_ranges}",
+        "test_accelerated.py::test_a_search_keeps_what_the_object_was_given",
+    ),
     # A step is refined, but one side keeps its own.
     Mutant("restep", "for side in (low, low + 1):", "for side in (low,):", BOOK),
     # An inner node is left set above an empty page; the page a side remembers is swept from under it.

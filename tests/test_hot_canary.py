@@ -190,10 +190,12 @@ def weight(value, factor=2):
 STRATEGY = """
 import helper
 from helper import weight
+from ultra.hot import hot
 from ultra.strategy import Strategy, state
 
 CLIP = 10
 
+@hot
 def twice(value):
     def inner(given):
         return given * CLIP

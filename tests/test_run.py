@@ -80,7 +80,7 @@ def test_a_replay_is_the_same_engine_whichever_way_market_data_is_journaled(
 @pytest.mark.parametrize("strategy", [IMBALANCE, MAKER])
 def test_the_plain_interpreter_makes_the_same_engine(short: Path, tmp_path: Path, strategy: str) -> None:
     compiled = ran(short, tmp_path / "compiled", strategy, engine__checkpoint_records=1000)
-    plain = ultra_apart(*run_words(short, tmp_path / "plain", strategy), NUMBA_DISABLE_JIT="1")
+    plain = ultra_apart(*run_words(short, tmp_path / "plain", strategy), ULTRA_JIT="0")
     assert plain.code == 0, plain.said
     for key in ("state_hash", "decision_hash", "orders", "fills", "records", "pnl"):
         assert plain.found[key] == compiled[key], key

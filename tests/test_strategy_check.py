@@ -84,7 +84,6 @@ CASES = [
     ("prices = np.append(state.window, 1)", "np.append", "allocates an array", "loop over its indices"),
     ("state.mean = np.mean(state.window)", "np.mean", "calls np.mean", "loop over its indices"),
     ("prices = state.window[1:3]", "state.window[1:3]", "cuts a slice", "for k in range"),
-    ("f = lambda x: x", "lambda", "makes a function", "@hot above its def"),
     ("state.seen = helper(1)", "", "helper makes a list", "may not allocate"),
     # Text, output, files, the world.
     ("print(market.bid)", "print", "prints", "ULTRA_JIT=0"),
@@ -111,7 +110,6 @@ CASES = [
     ("with open('x') as f:\n            pass", "with", "opens a with block", "nothing to close"),
     ("global LIMIT", "global", "changes a global", "made with state()"),
     ("yield 1", "yield", "yields", "a field of state"),
-    ("def inner(x):\n            return x", "def", "makes a function", "above the class"),
     ("class Inner:\n            pass", "class", "makes a class", "one class of fields"),
     ("del state.seen", "del", "deletes", "write 0 or NONE"),
     ("match state.seen:\n            case 1:\n                pass", "match", "uses match", "if and elif"),
@@ -219,6 +217,12 @@ GOOD = """state.window[state.seen & 3] = exp(-state.mean) + market.bids[1].price
             target(orders, market, 3 if x > 4 else -3, price=market.bid)
         elif ultra.random.uniform(desk) < 0.5:
             sell(orders, max(market.ask, 1), abs(x) + 1)
+        def inner(given):
+            twice = given * LIMIT
+            return twice + x
+
+        larger = lambda given: given + inner(given)
+        state.seen += larger(1)
         return None"""
 
 

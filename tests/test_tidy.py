@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ultra/indicators.py": PATH,
     "ultra/random.py": PATH,
     "ultra/strategy.py": (*FLOOR, *PATH, "ultra.strategy_check", "ultra.strategy_problem", "ultra.strategy_words"),
+    "ultra/accelerated.py": (*BESIDE, "ultra.lab"),
     "ultra/strategy_check.py": (*FLOOR, *PATH, "ultra.strategy_problem", "ultra.strategy_words"),
     "ultra/strategy_problem.py": (),
     "ultra/strategy_words.py": (),

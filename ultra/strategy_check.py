@@ -123,6 +123,18 @@ class _Reader(ast.NodeVisitor):
             return
         super().generic_visit(node)
 
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        """A function inside, which the compiler takes apart: its names are local too."""
+        inside = list(ast.walk(node))
+        self._local |= {one.arg for one in inside if isinstance(one, ast.arg)}
+        self._local |= {one.id for one in inside if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+        for statement in node.body:
+            self.visit(statement)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._local |= {one.arg for one in ast.walk(node.args) if isinstance(one, ast.arg)}
+        self.visit(node.body)
+
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str | bytes) and JIT:
             self._say(node, "handles text", "text does not exist in the hot path: use a whole number as a code")

@@ -25,8 +25,6 @@ STATEMENTS: Final[dict[str, tuple[str, str, bool]]] = {
     "SetComp": ("makes a set", FIELD, False),
     "JoinedStr": ("formats text", "text does not exist in the hot path: keep the numbers in state, format them outside",
                   True),
-    "Lambda": ("makes a function", "write it above the class, with @hot above its def", False),
-    "FunctionDef": ("makes a function", "write it above the class, with @hot above its def", False),
     "AsyncFunctionDef": ("makes a coroutine", "a hook runs to its end at once; on_timer comes back later", False),
     "ClassDef": ("makes a class", "a strategy is one class of fields; make more fields", False),
     "Import": ("imports", _ONCE, True),

@@ -24,7 +24,7 @@ def interpreted(given: argparse.Namespace) -> int:
             words += [f"--{name.replace('_', '-')}", str(getattr(given, name))]
     words += [f"--{name}" for name in ("force", "fast", "prove", "json") if getattr(given, name)]
     sys.stdout.flush()
-    return os.spawnvpe(os.P_WAIT, sys.executable, words, os.environ | {"NUMBA_DISABLE_JIT": "1"})
+    return os.spawnvpe(os.P_WAIT, sys.executable, words, os.environ | {"ULTRA_JIT": "0"})
 
 
 def stop_at(replay: Replay, until: int) -> Replayed:
