@@ -103,6 +103,12 @@ def named(strategy: str | type) -> str | type:
     return f"{Path(path).resolve()}:{strategy.__qualname__}" if module.__name__ == "__main__" else strategy
 
 
+def travels(strategy: str | type) -> bool:
+    """Whether another process finds it by name; a class of a notebook's cell it does not."""
+    found = named(strategy)
+    return isinstance(found, str) or (found.__module__ != "__main__" and "<locals>" not in found.__qualname__)
+
+
 def identity(job: Job, loaded: strategies.Loaded) -> dict[str, str]:
     """What a search is of, for its ledger."""
     digest = hashlib.blake2b(digest_size=16)
