@@ -235,6 +235,13 @@ def test_a_text_that_is_no_number_of_units_is_refused(text: str) -> None:
         scale.e9(text)
 
 
+def test_whoever_reads_is_told_how_far_it_is(tmp_path: Path) -> None:
+    told: list[int] = []
+    tape = load(written(tmp_path, "y.csv", BARS.encode()), progress=told.append)
+    assert told == [] and len(list(tape.batches(2))) == 2 and told[-1] == 4
+    assert len(list(load(columns(), progress=True).batches())) == 1  # a bar of tqdm
+
+
 def test_a_lab_without_its_packages_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

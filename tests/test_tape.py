@@ -1,7 +1,9 @@
 """Tapes: what goes in comes out, raw and packed, in batches of any size; and a damaged file is one clear error."""
 
 import struct
+import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +206,33 @@ def golden() -> Tape:
     tape = Tape.of(records([(3, k & 1, k, 100 + k, 1, EDGES[k % 6]) for k in range(20)]), TWO, "ticks", "made up")
     tape.notes["made up"] = 3
     return tape
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_month_replays_in_the_memory_of_a_batch(tmp_path: Path, compress: bool) -> None:
+    """30 days of 20,000 records: what Python and NumPy hold at once while it is read is a chunk and its columns, the
+    same for 3 days as for 30."""
+
+    def days(count: int) -> Tape:
+        def read(size: int) -> Iterator[Any]:
+            for number in range(count):
+                found = np.zeros(20_000, RECORD)
+                found["kind"], found["ts_event"] = TRADE, number * 86_400 * 10**9 + np.arange(20_000)
+                found["price"], found["qty"] = 100 + np.arange(20_000) % 50, 1 + np.arange(20_000) % 7
+                yield found
+
+        return Tape(TWO[:1], "ticks", read)
+
+    peaks = []
+    for count in (3, 30):
+        path = tmp_path / f"{count}.ulc"
+        tapes.write(path, days(count), compress=compress, chunk_records=8192)
+        tape, seen = tapes.open(path), 0
+        tracemalloc.start()
+        for batch in tape.batches(4096):
+            seen += len(batch)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert seen == count * 20_000
+    assert peaks[1] < peaks[0] + 200_000 and peaks[1] < 8192 * 64 * 8

@@ -9,12 +9,14 @@ Known bad case: prices and sizes that need more than nine decimals are refused; 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from . import tape as tapes
 from .extra import LabError
+from .progress import Progress, counted, told
 from .readers import DataError, bars, capture, dbn, itch, journal, lobster, names, scale, stamps, ticks
 from .readers import columns as tables
 from .sniff import sniff
@@ -39,7 +41,7 @@ def load(
     date: str | None = None,
     venue: str = "",
     partial: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = None,
 ) -> Tape:
     """The tape of `source`.
 
@@ -49,7 +51,7 @@ def load(
     `columns`: of a table, {"close": "Adj Close"}, or the names of all columns where there is no header.
     `zone`: of a table's times that have no offset. `interval`, `stamped`: of bars, "1m", "start" or "end".
     `date`: the day of an ITCH or LOBSTER file. `partial`: take a capture that begins without a snapshot.
-    `progress`: called with the bytes or rows read so far.
+    `progress`: called with the records read so far, as they are read; True is a bar of tqdm.
 
     Raises DataError (names the row), TapeError (a tape that is damaged), LabError (a package is missing)."""
     if stamped not in ("start", "end"):
@@ -59,6 +61,13 @@ def load(
         wanted[0] if len(wanted) == 1 else "", wanted, scale.unit_of(tick), scale.unit_of(lot), zone,
         stamps.interval_ns(interval), stamped, snap, venue, "",
     )  # fmt: skip
+    tell = told(progress, "records")
+    if tell is not None:
+        found = load(
+            source, symbol=symbol, tick=tick, lot=lot, columns=columns, zone=zone, interval=interval, stamped=stamped,
+            snap=snap, date=date, venue=venue, partial=partial,
+        )  # fmt: skip
+        return replace(found, read=counted(found.read, tell))
     if tables.is_table(source):
         about = type(source).__name__
         wish = wish._replace(source=about, symbol=wish.symbol or about)
@@ -70,7 +79,7 @@ def load(
     wish = wish._replace(source=", ".join(map(str, paths)), symbol=wish.symbol or paths[0].name.partition(".")[0])
     if kinds[0] in ("capture", "dialogue"):
         _refuse_mixed(paths, kinds, ("capture", "dialogue"))
-        return capture.tape(paths, wish, partial=partial, progress=progress)
+        return capture.tape(paths, wish, partial=partial)
     if "lobster" in kinds:
         return lobster.tape(paths, wish, date)
     return _of_files(kinds[0], paths, kinds, wish, columns, date)

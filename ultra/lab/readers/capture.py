@@ -7,7 +7,7 @@ clears it. Known bad case: where the finest quantity and the largest are more th
 are rounded to a coarser lot, to one at least; `notes` counts the instruments. A `lot` that is given is held to.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
@@ -42,12 +42,10 @@ class Seen:
     summed: int = 0  # messages that sum up trades
 
 
-def tape(
-    paths: list[Path], wish: Wish, *, partial: bool = False, progress: Callable[[int], None] | None = None
-) -> Tape:
+def tape(paths: list[Path], wish: Wish, *, partial: bool = False) -> Tape:
     """The tape of a capture or a dialogue. DataError names the line of what is wrong, or the symbol without a snapshot
     (with `partial` its book begins empty)."""
-    files = Lines(with_answers(paths), progress)
+    files = Lines(with_answers(paths))
     venue = venue_of_files(files, wish.venue)
     seen = survey(files, venue)
     symbols = [symbol for symbol in seen if not wish.symbols or symbol in wish.symbols]

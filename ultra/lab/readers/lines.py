@@ -12,14 +12,13 @@ gzip, gives what it holds; `Lines.cut` then says where.
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from . import DataError
 
 LINE_BITS: Final = 40
-PROGRESS_LINES: Final = 1 << 14
 
 
 class Line(NamedTuple):
@@ -34,8 +33,8 @@ class Line(NamedTuple):
 class Lines:
     """Some files, read from the beginning as often as wanted."""
 
-    def __init__(self, paths: list[Path], progress: Callable[[int], None] | None = None) -> None:
-        self._paths, self._progress = paths, progress
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
         self.cut = ""  # where a file ended too soon, when one did
 
     def where(self, row: int) -> str:
@@ -64,8 +63,6 @@ class Lines:
         try:
             with open_binary(path) as stream:
                 for number, raw in enumerate(stream, 1):
-                    if self._progress is not None and number % PROGRESS_LINES == 0:
-                        self._progress(number)
                     try:
                         found = _parsed(base + number, raw)
                     except ValueError as error:
