@@ -15,7 +15,6 @@ from ultra.lab.backtest import BacktestError, Result, Terms, backtest, course_of
 from ultra.lab.source import ItchFile, TapeSource
 from ultra.lab.tape import Instrument, Tape
 from ultra.lab.terms import Fees, Latency, Slippage
-from ultra.strategy import Idle
 from ultra.trial import MATCHED, MET, TOOK, TURN
 from ultra.wire import ADD, ASK, BID, DELETE, EXECUTE, LEVEL, NONE, RECORD, SIDED, TRADE
 
@@ -94,13 +93,16 @@ def test_an_order_of_ours_is_met_in_its_turn_and_who_stood_behind_it_is_not() ->
     assert filled(paper) == [(7, 99, 4, 0, TURN, 5)], "paper's rule says the same, and leaves the book as it was"
 
 
+NEVER = {"strategy__parameters__at": 10**9}
+
+
 def test_without_an_order_of_ours_the_matched_flow_is_the_recorded_one(tmp_path: Any) -> None:
     path = tmp_path / "day.itch50"
     path.write_bytes(market(2000 if JIT else 600, 4))
     views = []
     for venue in ("paper", "matching"):
         source = ItchFile(path)
-        course, _ = course_of(Idle, source, config=settings(MAKER), venue=venue)
+        course, _ = course_of(Once, source, config=settings(MAKER, **NEVER), venue=venue)
         course.begin()
         source.play(course.config, course)
         views.append(

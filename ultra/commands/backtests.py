@@ -36,7 +36,10 @@ def add(commands: Any) -> None:
         help="10us, or order=,answer=,sell=,cancel=,jitter=,seed= (default venue.latency_ns there, none back)",
     )  # fmt: skip
     parser.add_argument("--interest", default="", metavar="WORDS", help="borrow=,debit= percent a year; margin=PERCENT")
-    parser.add_argument("--venue", choices=["paper", "matching"], default="paper", help="default paper")
+    parser.add_argument(
+        "--venue", dest="exchange", choices=["paper", "matching"], default="paper",
+        help="paper: the recorded market does not react; matching: our orders are in one book with it (default paper)",
+    )  # fmt: skip
     parser.add_argument(
         "--queue", default="risk-averse", metavar="MODEL",
         help="of feeds of levels: risk-averse, log, power or power:N (default risk-averse)",
@@ -95,7 +98,7 @@ def terms_of(given: argparse.Namespace) -> Any:
         interest=costs.interest_of(given.interest),
         queue=model,
         exponent=int(exponent or 2),
-        venue=given.venue,
+        venue=given.exchange,
     )
 
 
