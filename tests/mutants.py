@@ -57,17 +57,6 @@ OPEN_BY = "test_background.py::test_what_is_entered_is_what_the_recording_says_i
 HALF = "test_agents.py::test_what_is_excited_halves_with_the_half_life"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
-AS_RUN = "test_backtest.py::test_a_backtest_is_the_run[ultra.strategies.maker:MarketMaker]"
-INTEREST = "test_trial.py::test_interest_keeps_what_is_less_than_a_unit[1-5400]"
-COURSE = "test_trial.py::test_a_course_is_on_an_even_grid_however_long"
-BOTH_ENDS = "test_trial.py::test_an_estimate_takes_lots_from_both_ends[model0-<lambda>]"
-WAY = "test_trial.py::test_a_way_takes_its_base_and_what_was_recorded_last"
-LATER = "test_trial.py::test_a_markout_is_what_a_search_of_the_day_finds"
-IN_TURN = "test_venues_of_choice.py::test_an_order_of_ours_is_met_in_its_turn_and_who_stood_behind_it_is_not"
-LARGER = "test_venues_of_choice.py::test_an_order_made_larger_walks_the_book_and_the_strategy_never_knows"
-FUTURE = "test_lookahead.py::test_a_series_is_changed_behind_the_cut_only"
-TRIPS = "test_performance.py::test_the_fees_of_trips_and_of_what_is_open_are_those_of_all_fills"
-FALLEN = "test_performance.py::test_drawdowns_are_those_found_point_by_point"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
 SWITCHED = "test_operator.py::test_a_strategy_is_switched_off_for_one_instrument_and_its_operator_is_not"
@@ -496,19 +485,4 @@ MUTANTS = (
     Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
     Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
     *LAB,
-    # The lab: a fee that every piece of a fill pays whole; a drawdown that begins where it is seen.
-    Mutant("lab/fills", "            fee -= paid\n", "", TRIPS),
-    Mutant("lab/performance", "ts[np.maximum(begins - 1, 0)]", "ts[begins]", FALLEN),
-    # A backtest: a request or an answer late; interest that forgets; points off their grid; a place that is
-    # another's; a horizon too soon; a size that the strategy hears of; a future that is left as it was.
-    Mutant("trial", "max(cells[ARRIVED], wanted)", "max(cells[ARRIVED], wanted + 1_000_000)", AS_RUN),
-    Mutant("trial", "(waits and arrival(run) <= now)", "(waits and arrival(run) < now - 100_000)", AS_RUN),
-    Mutant("account", "cells[left] = rest % YEAR_MS", "cells[left] = 0", INTEREST),
-    Mutant("account", "if points[k].ts % step == 0:", "if k % 2 == 0:", COURSE),
-    Mutant("estimate", "ahead - (lost - after)", "ahead - lost", BOTH_ENDS),
-    Mutant("delay", "rows[cells[ROW] + 1, TS] <= ts", "rows[cells[ROW] + 1, TS] < ts", WAY),
-    Mutant("markout", "if row.ts + HORIZONS_NS[k] > ts:", "if row.ts + HORIZONS_NS[k] >= ts:", LATER),
-    Mutant("impact", "ladder.levels[level].qty if level >= 0 else 0", "0", IN_TURN),
-    Mutant("trial", "joined.lots // multiple - joined.told", "joined.lots - joined.told", LARGER),
-    Mutant("lab/lookahead", "        return place\n", "        return length\n", FUTURE),
 )

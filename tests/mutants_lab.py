@@ -2,6 +2,17 @@
 
 from mutant import Mutant
 
+AS_RUN = "test_backtest.py::test_a_backtest_is_the_run[ultra.strategies.maker:MarketMaker]"
+INTEREST = "test_trial.py::test_interest_keeps_what_is_less_than_a_unit[1-5400]"
+COURSE = "test_trial.py::test_a_course_is_on_an_even_grid_however_long"
+BOTH_ENDS = "test_trial.py::test_an_estimate_takes_lots_from_both_ends[model0-<lambda>]"
+WAY = "test_trial.py::test_a_way_takes_its_base_and_what_was_recorded_last"
+LATER = "test_trial.py::test_a_markout_is_what_a_search_of_the_day_finds"
+IN_TURN = "test_venues_of_choice.py::test_an_order_of_ours_is_met_in_its_turn_and_who_stood_behind_it_is_not"
+LARGER = "test_venues_of_choice.py::test_an_order_made_larger_walks_the_book_and_the_strategy_never_knows"
+FUTURE = "test_lookahead.py::test_a_series_is_changed_behind_the_cut_only"
+TRIPS = "test_performance.py::test_the_fees_of_trips_and_of_what_is_open_are_those_of_all_fills"
+FALLEN = "test_performance.py::test_drawdowns_are_those_found_point_by_point"
 TAPE_BACK = "test_tape.py::test_a_tape_file_gives_back_what_was_written"
 TAPE_FLIP = "test_tape.py::test_a_flipped_bit_anywhere_is_one_clear_error[False]"
 TAPE_CUT = "test_tape.py::test_a_file_cut_anywhere_is_one_clear_error[False]"
@@ -19,8 +30,6 @@ BAR_END = "test_lab_tables.py::test_a_bar_is_stamped_at_its_end"
 PIECE = "test_lab_check.py::test_a_piece_makes_the_book_of_the_whole"
 BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
 WRITTEN = "test_bar_csv.py::test_what_is_read_again_is_what_was_written"
-TRIPS = "test_performance.py::test_the_fees_of_trips_and_of_what_is_open_are_those_of_all_fills"
-FALLEN = "test_performance.py::test_drawdowns_are_those_found_point_by_point"
 # Indicators: against their twins, or over ten million values.
 TWIN = "test_indicators.py::test_every_indicator_is_what_its_window_says"
 RESTART = "test_indicators.py::test_a_field_restarted_is_a_field_that_has_seen_nothing"
@@ -85,4 +94,16 @@ LAB = (
     Mutant("lab/readers/ticks", "(before > 0) & (before != price)", "before < 0", QUOTED),
     Mutant("lab/readers/bars", "interval - 1 if", "0 if", BAR_END),
     Mutant("lab/cut", "                self._levels.pop(level, None)\n", "", PIECE),
+    # A backtest: a request or an answer late; interest that forgets; points off their grid; a place that is
+    # another's; a horizon too soon; a size that the strategy hears of; a future that is left as it was.
+    Mutant("trial", "max(cells[ARRIVED], wanted)", "max(cells[ARRIVED], wanted + 1_000_000)", AS_RUN),
+    Mutant("trial", "(waits and arrival(run) <= now)", "(waits and arrival(run) < now - 100_000)", AS_RUN),
+    Mutant("account", "cells[left] = rest % YEAR_MS", "cells[left] = 0", INTEREST),
+    Mutant("account", "if points[k].ts % step == 0:", "if k % 2 == 0:", COURSE),
+    Mutant("estimate", "ahead - (lost - after)", "ahead - lost", BOTH_ENDS),
+    Mutant("delay", "rows[cells[ROW] + 1, TS] <= ts", "rows[cells[ROW] + 1, TS] < ts", WAY),
+    Mutant("markout", "if row.ts + HORIZONS_NS[k] > ts:", "if row.ts + HORIZONS_NS[k] >= ts:", LATER),
+    Mutant("impact", "ladder.levels[level].qty if level >= 0 else 0", "0", IN_TURN),
+    Mutant("trial", "joined.lots // multiple - joined.told", "joined.lots - joined.told", LARGER),
+    Mutant("lab/lookahead", "        return place\n", "        return length\n", FUTURE),
 )
