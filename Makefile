@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 BUILT     := $(VENV)/.built
 TESTABLE  := $(VENV)/.testable
 
-.PHONY: help demo lab test compiled plain checked check bench build run clean fresh
+.PHONY: help demo lab test compiled plain checked check bench peers build run clean fresh
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make test    lint, types, and all tests: compiled, in plain Python, with bounds checks"
 	@echo "make check   lint and types only"
 	@echo "make bench   the benchmarks (a quiet machine, please)"
+	@echo "make peers   the lab's benchmarks beside other people's packages, in an environment of their own"
 	@echo "make build   compile again what is compiled"
 	@echo "make run     how to run the engine"
 	@echo "make clean   remove everything made here but the virtual environment"
@@ -60,6 +61,23 @@ check: $(TESTABLE) fresh
 
 bench: $(TESTABLE) fresh
 	@$(PYTEST) bench --benchmark-only
+
+# Packages to compare with bring older pandas and NumPy than ours: they get a home of their own. The package itself is
+# not installed there but run from here, or its build would take the place of ours.
+PEERS := .venv-peers
+
+peers: $(PEERS)/.installed
+	@ULTRA_PURE=1 $(PEERS)/bin/python -m pytest -q -s bench/bench_bars.py --benchmark-only
+
+$(PEERS)/.installed: pyproject.toml
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "installing into $(PEERS) (first time: a few minutes) ..."
+	@$(PYTHON) -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+		more = p['optional-dependencies']; test = [w for w in more['dev'] if w.startswith('pytest')]; \
+		print(*p['dependencies'], *more['lab'], *more['peers'], *test, sep='\n')" >$(PEERS)/requirements.txt
+	@$(PEERS)/bin/python -m pip install --disable-pip-version-check --no-input -r $(PEERS)/requirements.txt \
+		>$(PEERS)/install.log 2>&1 || { tail -20 $(PEERS)/install.log; exit 1; }
+	@touch $@
 
 run: fresh
 	@$(BIN)/ultra run --help

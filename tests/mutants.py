@@ -5,6 +5,7 @@ a test that stops catching its mutant has lost its teeth, however green it is.
 """
 
 from mutant import Mutant
+from mutants_bars import BARS_LAB
 from mutants_lab import LAB
 
 LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
@@ -485,4 +486,5 @@ MUTANTS = (
     Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
     Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
     *LAB,
+    *BARS_LAB,
 )

@@ -111,6 +111,19 @@ def test_what_time_costs_is_charged_for_every_second():
     assert debt.figures["carry"][0] == pytest.approx(90 * (daily**365 - 1), abs=1e-6)
 
 
+def test_a_round_is_won_or_lost_by_itself():
+    class Alternate(Strategy):
+        lots: int = parameter(1)
+
+        @staticmethod
+        def on_bar(state, params, event, market, orders):
+            target(orders, market, params.lots if market.position <= 0 else -params.lots)
+
+    # Long from 100 to 120, short to 125, long to 121, short to 90: won 20, lost 5, lost 4, won 31. Then long, open.
+    found = run_bars(Alternate, closes([100, 100, 120, 125, 121, 90]), terms=Terms(cash=100))
+    assert (found.figures["rounds"][0], found.accounts["won"][0]) == (4, 2)
+
+
 def test_ruin_ends_a_run_and_leaves_what_is_left():
     down = closes([100, 100, 90, 1, 50, 80])
 

@@ -1,4 +1,4 @@
-"""The tests are tested: each planted bug (`mutants.py`, `mutants_lab.py`) turns its test red; without, it is green."""
+"""The tests are tested: each planted bug (`mutants.py` and its parts) turns its test red; without, it is green."""
 
 import ast
 import os
@@ -11,12 +11,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import mutants
+import mutants_bars
 import mutants_lab
 import pytest
 from mutant import Mutant
 from mutants import MUTANTS
 
 ROOT = Path(__file__).parent.parent
+FILES = (mutants, mutants_lab, mutants_bars)
 # One failing assertion or exception in one test; not a file that no longer imports, nor a name that is not there.
 FAILED = re.compile(r"^1 failed(, \d+ passed)? in ", re.MULTILINE)
 
@@ -79,6 +81,6 @@ def test_every_test_named_here_is_green_without_a_mutant(tmp_path: Path) -> None
 
 
 def test_no_name_of_a_test_is_given_twice() -> None:
-    named = [target.id for file in (mutants, mutants_lab) for node in ast.parse(Path(file.__file__).read_text()).body
+    named = [target.id for file in FILES for node in ast.parse(Path(file.__file__).read_text()).body
              if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)]  # fmt: skip
     assert len(named) == len(set(named)), "the second would stand for both"

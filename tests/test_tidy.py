@@ -88,7 +88,7 @@ UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3, "
 SOMEONES_MACHINE = re.compile(r"(?<![\w.])/(home|Users|root)/[\w.]")
 
 TEXT_FILES = ("*.py", "*.pyi", "*.toml", "*.md", "*.h", "*.in", "*.yml", "*.yaml", "Makefile", "run")
-NOT_OURS = {".git", ".venv", "build", "dist", ".cache", "runs", "node_modules"}
+NOT_OURS = {".git", ".venv", ".venv-peers", "build", "dist", ".cache", "runs", "node_modules"}
 
 
 def python_files(*folders: str) -> list[str]:

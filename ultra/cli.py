@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (
         trade, generate, backtests, data, optimize, replays, journal, desk, views, machine, rings, captures, venue,
+        trade, backtests, optimize, replays, journal, desk, views, machine, rings, captures, venue, data,
     ):  # fmt: skip
         group.add(commands)
     return parser
