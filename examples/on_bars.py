@@ -91,7 +91,12 @@ def table(study: Study, found: dict[tuple[str, int], Found]) -> str:
     for name in study.markets:
         cells = [f"{found[name, cost].mean:+.2f} ± {found[name, cost].error:.2f}" for cost in COSTS]
         rows.append([name, f"{found[name, 0].trades:.0f}", *cells])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows).replace("+-", "-") + "\n"
+    return markdown(rows)
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """Rows of cells as a table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
 def picture(study: Study, found: dict[tuple[str, int], Found]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import chart
 import numpy as np
+import on_bars
 
 from ultra.lab.backtest import Result, backtest
 from ultra.lab.terms import Fees, Latency
@@ -106,7 +107,7 @@ def table(rows: dict[str, list[Found]]) -> str:
     for name, found in rows.items():
         means = [float(np.mean([getattr(day, field) for day in found])) for field in Found._fields]
         lines.append([name, f"{means[0]:,.0f}", *(f"{mean:+.2f}" for mean in means[1:])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return on_bars.markdown(lines)
 
 
 def course(found: Result) -> tuple[list[float], list[float]]:

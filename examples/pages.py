@@ -5,6 +5,7 @@ again and compares: a page can't say what the code does not do.
 Known bad case: text around the figures is a person's; read it again when they change.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,8 +13,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import on_bars
 import on_book
+import on_recordings
 
-PAGES = Path(__file__).parent.parent / "docs" / "examples"
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "docs" / "examples"
+RECORDED = Path(os.environ.get("ULTRA_DATA") or ROOT.parent / "shared" / "data")
+RECORDED_MARKS = "<!-- recorded figures: examples/pages.py -->\n", "<!-- end of recorded figures -->\n"
 BEGIN, END = "<!-- figures: examples/pages.py -->\n", "<!-- end of figures -->\n"
 
 
@@ -30,11 +35,12 @@ def names() -> list[str]:
     return [study.page for study in (*on_bars.STUDIES, *on_book.STUDIES)]
 
 
-def with_figures(page: str, figures: str) -> str:
-    """The page's text with other figures in it."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
+def with_figures(page: str, figures: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
+    """The page's text with other figures between the marks."""
+    begin, end = marks
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{figures}\n{end}{after}"
 
 
 def write(name: str) -> None:
@@ -42,8 +48,12 @@ def write(name: str) -> None:
     figures, picture = made(name)
     (PAGES / f"{name}.svg").write_text(picture)
     page = PAGES / f"{name}.md"
-    page.write_text(with_figures(page.read_text() if page.exists() else "", figures))
+    page.write_text(with_figures(page.read_text(), figures))
     print(f"{name}\n{figures}")
+    if all((RECORDED / path).exists() for path in on_recordings.needs(name)):
+        figures = on_recordings.figures(name, RECORDED)
+        page.write_text(with_figures(page.read_text(), figures, RECORDED_MARKS))
+        print(figures)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import math
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from recorded import FOLDER, data
 
 from ultra.hot import JIT
 
@@ -13,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
 
 import on_bars  # noqa: E402
+import on_recordings  # noqa: E402
 import pages  # noqa: E402
 
 
@@ -31,7 +34,17 @@ def test_a_page_says_what_its_example_does(name: str) -> None:
     page = (pages.PAGES / f"{name}.md").read_text()
     assert pages.with_figures(page, figures) == page, f"python examples/pages.py {name}, and read the page again"
     assert (pages.PAGES / f"{name}.svg").read_text() == picture
+    assert len(picture) < 20_000 and ElementTree.fromstring(picture).attrib["viewBox"] == "0 0 720 300"
     assert f"]({name}.svg)" in page and f"ultra/strategies/{name}.py" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", pages.names())
+def test_a_page_says_what_recorded_data_gave(name: str) -> None:
+    for path in on_recordings.needs(name):
+        data(*path.parts)
+    page = (pages.PAGES / f"{name}.md").read_text()
+    assert pages.with_figures(page, on_recordings.figures(name, FOLDER), pages.RECORDED_MARKS) == page
 
 
 def blocks(path: Path) -> list[str]:

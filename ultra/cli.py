@@ -81,8 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (
-        trade, generate, backtests, data, optimize, replays, journal, desk, views, machine, rings, captures, venue,
-        trade, backtests, optimize, replays, journal, desk, views, machine, rings, captures, venue, data,
+        trade, generate, backtests, optimize, data, replays, journal, desk, views, machine, rings, captures, venue,
     ):  # fmt: skip
         group.add(commands)
     return parser

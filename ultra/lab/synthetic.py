@@ -150,7 +150,7 @@ def pair(
     count: int,
     *,
     seed: int = 1,
-    symbols: tuple[str, str] = ("AAA", "BBB"),
+    symbols: tuple[str, str] = ("Y", "X"),
     start: float = 50.0,
     step_s: int = DAY_S,
     volatility: float = 0.01,
