@@ -35,6 +35,7 @@ from ..wire import (
     NONE,
     REJECTED,
     REPLY_LAST,
+    SEED,
     SESSION_STATE,
     TEXT,
     int_to_symbol,
@@ -145,13 +146,14 @@ class Projection:
         id, who, why = self._said.take()
         if not is_asked(kind, int(record["flag"])):
             who = "session" if kind in (FEED_STATE, SESSION_STATE) else "configuration"
-        name = KIND_NAMES[kind] if kind in (FEED_STATE, SESSION_STATE) else name_of(kind, int(record["aux"]))
+        named = kind in (FEED_STATE, SESSION_STATE, SEED)
+        name = KIND_NAMES[kind] if named else name_of(kind, int(record["aux"]))
         if kind == LIMIT:
             self._limit(int(record["instrument"]), int(record["order_id"]), int(record["aux"]), sequence)
         if sequence >= self.sequence:
             words = words_of(record, market.symbol.tolist())
-            if kind in (FEED_STATE, SESSION_STATE):
-                words = {"state": int(record["aux"])}
+            if named:
+                words = {"seed" if kind == SEED else "state": int(record["aux"])}
             times = (int(record["ts_event"]), int(record["ts_recv"]))
             text = json.dumps(words)
             self._rows["audit"].append((sequence, *times, name, id, who, why, text, None, None, None, None))
