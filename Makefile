@@ -67,7 +67,8 @@ bench: $(TESTABLE) fresh
 PEERS := .venv-peers
 
 peers: $(PEERS)/.installed
-	@ULTRA_PURE=1 $(PEERS)/bin/python -m pytest -q -s bench/bench_bars.py --benchmark-only
+	@ULTRA_PURE=1 ULTRA_PEERS=$(PEERS)/bin/python $(PEERS)/bin/python -m pytest -q --benchmark-only \
+		bench/bench_bars.py bench/bench_backtest.py bench/bench_indicators.py
 
 $(PEERS)/.installed: pyproject.toml
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

@@ -16,6 +16,7 @@ from ultra.lab import bar_account as accounts
 from ultra.lab import bar_tape, bars
 from ultra.lab.bars import BarError, Terms, run_bars
 from ultra.lab.terms import Fees, Interest, Slippage, TermsError
+from ultra.random import integer
 from ultra.strategies.cross import GoldenCross
 from ultra.strategy import StrategyError
 from ultra.wire import RECORD
@@ -109,6 +110,21 @@ def test_what_time_costs_is_charged_for_every_second():
     debt = run_bars(Hold, reel(rows), terms=Terms(cash=10, interest=Interest(debit_percent=1)))
     daily = 1 + 0.01 / 365.25
     assert debt.figures["carry"][0] == pytest.approx(90 * (daily**365 - 1), abs=1e-6)
+
+
+def test_draws_begin_at_the_seed_in_every_set():
+    class Dice(Strategy):
+        lots: int = parameter(3)
+
+        @staticmethod
+        def on_bar(state, params, event, market, orders, desk):
+            target(orders, market, integer(desk, -params.lots, params.lots))
+
+    def run(seed, lots):
+        return run_bars(Dice, trend(40), {"lots": lots}, terms=Terms(cash=1e5, seed=seed)).accounts
+
+    both = run(7, [3, 3, 5])
+    assert both[0] == both[1] != both[2] and both[:1].tobytes() == run(7, [3]).tobytes() != run(8, [3]).tobytes()
 
 
 def test_a_round_is_won_or_lost_by_itself():

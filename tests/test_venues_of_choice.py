@@ -16,6 +16,7 @@ from ultra.lab.source import ItchFile, TapeSource
 from ultra.lab.tape import Instrument, Tape
 from ultra.lab.terms import Fees, Latency, Slippage
 from ultra.trial import MATCHED, MET, TOOK, TURN
+from ultra.venues import matching_check
 from ultra.wire import ADD, ASK, BID, DELETE, EXECUTE, LEVEL, NONE, RECORD, SIDED, TRADE
 
 CENT = Instrument("TEST", 10_000_000, 10**9, step=1)
@@ -74,6 +75,7 @@ def test_what_we_take_is_gone_for_those_who_took_it() -> None:
     course.begin()
     TapeSource(day, "").play(course.config, course)
     exchange = course.run.venue.exchange
+    matching_check.check(exchange)
     assert int(exchange.ladder.sides[ASK].price) == 102, "six lots were executed, the four that we had were not there"
     assert int(course.engine.market[0].ask) == 102 and int(course.engine.market[0].bid) == 100
 

@@ -339,4 +339,19 @@ def hear(trial: Trial, reply: Any) -> None:
     rings.publish(into, 1)
 
 
+def check(trial: Trial) -> None:
+    """Every invariant: for tests."""
+    paper.check(trial.paper)
+    markouts.check(trial.marks)
+    for ring in (trial.replies, trial.held, trial.filled):
+        rings.check(ring)
+    held = trial.held
+    waiting = range(int(held.cells[rings.GATE]), int(held.cells[rings.CURSOR]))
+    times = [int(held.slots[k & (len(held.slots) - 1)].ts_event) for k in waiting]
+    assert times == sorted(times) and int(trial.cells[DROPPED]) == int(trial.cells[LOST_FILLS]) == 0
+    known = set(trial.account.traded[: int(trial.account.cells[accounts.TRADED])].tolist())
+    assert len(known) == int(trial.account.cells[accounts.TRADED]), "an instrument is listed twice"
+    assert all(index in known for index in np.flatnonzero(trial.account.lots).tolist())
+
+
 TRIAL = Parts(decode, advance, observe, settled_here, due)

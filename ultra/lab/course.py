@@ -18,6 +18,7 @@ from .. import impact, inline, strategy, trial
 from ..cold import assembly
 from ..cold.assembly import Machine
 from ..config import Config
+from ..hot import JIT
 from ..hot import engine as engines
 from ..hot import ring as rings
 from ..hot import risk as risks
@@ -156,7 +157,7 @@ class Course:
         start, end = int(filled.cells[rings.GATE]), int(filled.cells[rings.CURSOR])
         if end > start:
             self.fills.append(filled.slots[np.arange(start, end) & (len(filled.slots) - 1)].copy())
-            filled.cells[rings.GATE] = end
+            filled.cells[rings.CURSOR_SEEN] = filled.cells[rings.GATE] = end
         found = markouts.taken(self.venue.marks)
         if len(found):
             self.marks.append(found)
@@ -165,9 +166,19 @@ class Course:
             self._progress({"records": int(self.run.cells[inline.MARKET_RECORDS]), "fills": end})
 
 
+_LOOPS: dict[str, Callable[..., int]] = {}  # by key: a sweep of backtests loads its machine code once
+
+
+def _loop(loaded: strategy.Loaded, which: str, parts: inline.Parts) -> Callable[..., int]:
+    key = loaded.fingerprint + which
+    if key not in _LOOPS or not JIT:  # the interpreter runs these very functions, which a reload makes anew
+        _LOOPS[key] = inline.build(loaded.hooks, key, parts)
+    return _LOOPS[key]
+
+
 def _paper(machine: Machine, venue: trial.Trial) -> Machine:
     """The loop with the paper venue's rules."""
-    pump = inline.build(machine.loaded.hooks, machine.loaded.fingerprint + "-trial", trial.TRIAL)
+    pump = _loop(machine.loaded, "-trial", trial.TRIAL)
     run = machine.run._replace(venue=venue)
     return machine._replace(run=run, intake=trial.Intake(venue.replies, venue.filled), pump=pump)
 
@@ -175,7 +186,7 @@ def _paper(machine: Machine, venue: trial.Trial) -> Machine:
 def _matching(machine: Machine, venue: trial.Trial, steps: Any) -> Machine:
     """The loop with an exchange in which our orders meet the recorded ones."""
     market = impact.create(venue, machine.run.feed, steps, machine.config.engine.order_live_max)
-    pump = inline.build(machine.loaded.hooks, machine.loaded.fingerprint + "-impact", impact.IMPACT)
+    pump = _loop(machine.loaded, "-impact", impact.IMPACT)
     run = machine.run._replace(venue=market)
     return machine._replace(run=run, intake=impact.Seat(market, run.engine, run.feed, run.cells), pump=pump)
 

@@ -11,7 +11,8 @@
 Bars are run in this process on all cores, thousands of sets a second; of other data each set is a `backtest`, in worker
 processes over one mapped tape (but for a class of a notebook's cell: no worker sees it, so it runs in this process).
 The same call gives the same table, wherever and in whatever order its sets were run.
-Known bad case: the best of many is best by luck too; `Optimization.deflated_sharpe` says how much of it may be.
+Known bad case: the best of many is best by luck too; `Optimization.deflated_sharpe` says how much of it may be. And
+worker processes begin by importing the script that asked: it needs the usual `if __name__ == "__main__":`.
 """
 
 import contextlib
