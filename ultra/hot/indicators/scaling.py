@@ -37,7 +37,14 @@ def volatility(state: Any, price: float, length: int) -> float:
 
 
 def _distances(room: int) -> Any:
-    return record(("at", "i8"), ("latest", "f8"), ("line", "f8", (room,)), ("near", sums(room)), ("far", sums(room)))
+    return record(
+        ("at", "i8"),
+        ("latest", "f8"),
+        ("log_lag", "f8"),
+        ("line", "f8", (room,)),
+        ("near", sums(room)),
+        ("far", sums(room)),
+    )
 
 
 @define(_distances)
@@ -50,6 +57,7 @@ def hurst(state: Any, value: float, length: int, lag: int = 16) -> float:
     begins = fresh(state, lag)
     if begins:
         state.at = 0
+        state.log_lag = log(float(lag))
         state.near.seen = 0
         state.far.seen = 0
     step = 0.0 if begins else x - state.latest
@@ -61,4 +69,4 @@ def hurst(state: Any, value: float, length: int, lag: int = 16) -> float:
         return math.nan
     if state.near.total <= 0.0 or state.far.total <= 0.0:
         return math.nan
-    return 0.5 * log(state.far.total / state.near.total) / log(float(lag))
+    return 0.5 * log(state.far.total / state.near.total) / state.log_lag
