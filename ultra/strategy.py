@@ -119,7 +119,7 @@ def load(spec: str | type) -> Loaded:
     digest.update(repr([(key, field.default) for key, field in fields.items() if field.kind == "state"]).encode())
     return Loaded(
         name,
-        Hooks(**compiled, depth=depth),
+        Hooks(**compiled, depth=depth, hears_bars=functions["on_bar"] is not ignore),
         {hook: function for hook, function in functions.items() if function is not ignore},
         _dtype(fields, "state"),
         _dtype(fields, "parameter"),

@@ -33,7 +33,7 @@ from ..wire import (
 )  # fmt: skip
 from . import bar as bars
 from . import book as books
-from . import hot
+from . import hot, rare
 from . import market as markets
 from . import orders as own
 from . import outbox as outboxes
@@ -82,6 +82,7 @@ class Hooks(NamedTuple):
     on_timer: Callable[..., None]
     on_command: Callable[..., None]
     depth: int
+    hears_bars: bool = True  # whether on_bar is the strategy's own: without it a bar costs no compilation
 
 
 class Desk(NamedTuple):
@@ -94,54 +95,60 @@ class Desk(NamedTuple):
 
 def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
     """The path with one strategy in it: `step(engine, record)`."""
-    on_book, on_trade, on_bar, on_fill, on_order, on_timer, on_signal, depth = hooks
+    on_book, on_trade, on_bar, on_fill, on_order, on_timer, on_signal, depth, _ = hooks
 
     @hot
     def step(engine: Engine, record: Any) -> None:
         cells, kind, instrument = engine.cells, record.kind, np.int64(record.instrument)
         cells[SEQUENCE] = record.sequence
         cells[NOW] = record.ts_event
-        ends = cells[BAR_NS] != 0 and kind <= TIMER and border_passed(cells)
-        while True:  # twice when bars end: first they, then the record that ended them
-            first, last = instrument, instrument + 1  # whose strategies run
-            if ends or kind == TIMER:
+        if cells[BAR_NS] != 0 and kind <= TIMER and border_passed(cells):
+            end_bars(engine)
+        first, last = instrument, instrument + 1  # whose strategies run
+        if kind == TIMER:
+            first, last = np.int64(0), cells[INSTRUMENTS]
+        elif kind > REPLY_LAST:
+            if kind != SIGNAL or instrument < NONE or instrument >= len(engine.market):
+                return on_command(engine, record)
+            if instrument == NONE:
                 first, last = np.int64(0), cells[INSTRUMENTS]
-            elif kind > REPLY_LAST:
-                if kind != SIGNAL or instrument < NONE or instrument >= len(engine.market):
-                    return on_command(engine, record)
-                if instrument == NONE:
-                    first, last = np.int64(0), cells[INSTRUMENTS]
-            elif instrument < 0 or instrument >= len(engine.market) or kind <= 0:
-                cells[UNKNOWN_RECORDS] += 1
-                return None
-            elif kind <= MARKET_LAST:
-                on_market(engine, record)
-            else:
-                on_reply(engine, record)
-            for index in range(first, last):
-                if ends or kind >= TIMER:
-                    for_itself(engine, record, index, ends)
-                if engine.outbox[0].count > 0:
-                    flush(engine, index)
-            if not ends:
-                break
-            ends = False
-            next_border(cells)
+        elif instrument < 0 or instrument >= len(engine.market) or kind <= 0:
+            cells[UNKNOWN_RECORDS] += 1
+            return None
+        elif kind <= MARKET_LAST:
+            on_market(engine, record)
+        else:
+            on_reply(engine, record)
+        for index in range(first, last):
+            if kind >= TIMER:
+                for_itself(engine, record, index)
+            if engine.outbox[0].count > 0:
+                flush(engine, index)
         if kind == SIGNAL:
             acknowledge(engine, record, risks.PASS, np.int64(NONE), np.int64(0))
         return None
 
     @hot
-    def for_itself(engine: Engine, record: Any, index: int, ends: bool) -> None:
-        """What the strategy of each instrument is told that is not of its market: a bar has ended, a timer, a word."""
+    def for_itself(engine: Engine, record: Any, index: int) -> None:
+        """What the strategy of each instrument is told that is not of its market: a timer, or an operator's word."""
         state, view, orders = engine.state[index], engine.market[index], engine.outbox[0]
-        if ends:
-            if bar_ended(engine, index):
-                on_bar(state, engine.params[0], engine.note[0], view, orders, desk_of(engine))
-        elif record.kind == TIMER:
+        if record.kind == TIMER:
             on_timer(state, engine.params[0], record, view, orders, desk_of(engine))
         else:
             on_signal(state, engine.params[0], record, view, orders, desk_of(engine))
+
+    @rare
+    def tell_bars(engine: Engine) -> None:
+        """Tell every instrument's strategy of the bar that has ended, before the input that ended it."""
+        for index in range(engine.cells[INSTRUMENTS]):
+            if bar_ended(engine, index):
+                state, view, orders = engine.state[index], engine.market[index], engine.outbox[0]
+                on_bar(state, engine.params[0], engine.note[0], view, orders, desk_of(engine))
+                if orders.count > 0:
+                    flush(engine, index)
+        next_border(engine.cells)
+
+    end_bars = tell_bars if hooks.hears_bars else drop_bars
 
     @hot
     def on_market(engine: Engine, record: Any) -> None:
@@ -228,6 +235,14 @@ def border_passed(cells: Cells) -> bool:
 def next_border(cells: Cells) -> None:
     """Bars of all instruments end at the multiples of their length since the epoch."""
     cells[BAR_AT] = (cells[NOW] // cells[BAR_NS] + 1) * cells[BAR_NS]
+
+
+@rare
+def drop_bars(engine: Engine) -> None:
+    """The same where nobody listens: the bars end all the same."""
+    for index in range(engine.cells[INSTRUMENTS]):
+        bar_ended(engine, index)
+    next_border(engine.cells)
 
 
 @hot

@@ -124,6 +124,12 @@ def standing(ladder: Ladder, s: int, price: int) -> int:
         position = (offset * side.inverse) >> 32
         if position * side.step == offset:
             return np.int64(side.page) * 64 + position
+    return far(ladder, s, price)
+
+
+@rare
+def far(ladder: Ladder, s: int, price: int) -> int:
+    """`level_at`, called: a book of levels is of few pages, and the code of a look-up is not in everybody's way."""
     return level_at(ladder, s, price)
 
 

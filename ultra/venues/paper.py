@@ -264,9 +264,9 @@ def _unlink(paper: Paper, instrument: int, before: int, at: int) -> None:
 @hot
 def sees(record: Any) -> bool:
     """Whether a market record may be about our resting orders."""
-    kind = record.kind
-    sided = kind == TRADE and record.flag & SIDED != 0 and 0 <= record.qty <= books.QTY_MAX
-    return kind <= REPLACE or kind == LEVEL or sided
+    if record.kind <= REPLACE or record.kind == LEVEL:
+        return True
+    return record.kind == TRADE and record.flag & SIDED != 0 and 0 <= record.qty <= books.QTY_MAX
 
 
 @hot
