@@ -7,7 +7,7 @@ import pytest
 from runs import MAKER, market
 from test_backtest import settings
 
-from ultra import Strategy, buy, parameter, sell, state
+from ultra import Strategy, buy, parameter, random, sell, state
 from ultra.cold import assembly
 from ultra.hot import JIT, memory
 from ultra.lab import sensitivity
@@ -188,3 +188,21 @@ def test_what_cannot_be_is_said() -> None:
     with pytest.raises(TypeError):
         backtest(Once, tape(*ASKS), latencyy=1)
     assert np.isfinite(backtest(Once, tape(), cash=1).performance.total_return)
+
+
+class Dice(Strategy):
+    """Buys at any of a hundred prices, by chance."""
+
+    sent: int = state()
+
+    @staticmethod
+    def on_book(state: Any, params: Any, event: Any, market: Any, orders: Any, desk: Any) -> None:
+        if state.sent < 3:
+            state.sent += 1
+            buy(orders, 1 + random.integer(desk, 0, 99), 1)
+
+
+@pytest.mark.skipif(JIT, reason="a strategy more to compile; a replay of draws is tested elsewhere")
+def test_a_seed_reaches_the_strategy() -> None:
+    hashes = [backtest(Dice, tape(*ASKS), seed=seed).decision_hash for seed in (1, 1, 2)]
+    assert hashes[0] == hashes[1] != hashes[2]

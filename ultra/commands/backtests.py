@@ -44,6 +44,7 @@ def add(commands: Any) -> None:
         "--queue", default="risk-averse", metavar="MODEL",
         help="of feeds of levels: risk-averse, log, power or power:N (default risk-averse)",
     )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the strategy's random draws")
     parser.add_argument("--check-lookahead", action="store_true", help="change the future: does the past change?")
     parser.add_argument("--allow", action="append", default=[], metavar="NAME", help="with it: a table, not a series")
     parser.add_argument("--latency-sweep", action="store_true", help="again with orders 1, 10, 100 us and 1 ms later")
@@ -99,6 +100,7 @@ def terms_of(given: argparse.Namespace) -> Any:
         queue=model,
         exponent=int(exponent or 2),
         venue=given.exchange,
+        seed=given.seed,
     )
 
 

@@ -21,7 +21,6 @@ from .. import strategy as strategies
 from ..cold import assembly
 from ..cold import summary as summaries
 from ..config import Config
-from ..config import Strategy as Given
 from ..hot import engine as engines
 from ..inline import MARKET_RECORDS
 from ..rules import Table
@@ -68,6 +67,7 @@ class Terms:
     sample_ns: int = SECOND_NS  # between two points of equity, at first; doubled when there are 16,384
     multiple: int = 1  # lots at the venue for each that the strategy thinks it has: see `capacity`
     walks: bool = False  # an order that must trade at once takes any price, level by level
+    seed: int = 0  # of `ultra.random`; 0: that of the configuration (strategy.seed)
 
 
 @dataclass(frozen=True)
@@ -196,15 +196,15 @@ def course_of(
             f"venue {wanted.venue!r}, queue {wanted.queue!r}: there are {VENUES} and {tuple(estimate.MODELS)}"
         )
     loaded = strategy if isinstance(strategy, strategies.Loaded) else strategies.load(strategy)
-    settings = _configured(config, source, parameters or {})
+    settings = _configured(config, source, parameters or {}, wanted.seed)
     return Course(settings, loaded, _setting(wanted, settings, source, config is None), progress), wanted
 
 
-def _configured(config: Config | None, source: Source, parameters: Mapping[str, Any]) -> Config:
+def _configured(config: Config | None, source: Source, parameters: Mapping[str, Any], seed: int) -> Config:
     """The configuration, with the parameters and, of a tape, room for its instruments."""
     made = config or Config()
-    known = {**made.strategy.parameters, **parameters}
-    made = replace(made, strategy=Given(Table(known)))
+    known = Table({**made.strategy.parameters, **parameters})
+    made = replace(made, strategy=replace(made.strategy, parameters=known, seed=seed or made.strategy.seed))
     if not isinstance(source, ItchFile):
         made = replace(made, engine=replace(made.engine, instrument_max=max(1, len(source.instruments))))
     return made
@@ -323,7 +323,7 @@ def of_bars(
         loaded,
         source.tape,
         [dict(parameters)],
-        terms=bars.Terms(wanted.cash, wanted.fees, wanted.slippage, wanted.interest),
+        terms=bars.Terms(wanted.cash, wanted.fees, wanted.slippage, wanted.interest, seed=wanted.seed),
         threads=1,
     )
     performance = grid.performance(0)

@@ -26,7 +26,7 @@ from ..venues import account as accounts
 from ..venues import delay as delays
 from ..venues import estimate
 from ..venues import markout as markouts
-from ..wire import CHECKPOINT, LIMIT, PARAMETER, RECORD, SOURCE
+from ..wire import CHECKPOINT, LIMIT, PARAMETER, RECORD, SEED, SOURCE
 
 JOURNAL_RECORDS: Final = 1 << 13
 LOOK_RECORDS: Final = 1 << 16  # after so many the loop comes back, whatever it could still take
@@ -105,6 +105,8 @@ class Course:
                 assembly.command(self.run, kind=LIMIT, order_id=which, aux=value)
             for index, word in enumerate(self.engine.params_words.tolist()):
                 assembly.command(self.run, kind=PARAMETER, order_id=index, aux=word)
+            if self.config.strategy.seed:
+                assembly.command(self.run, kind=SEED, aux=self.config.strategy.seed)
         else:
             assembly.introduce(self.machine)
         self.pump(NO_RECORDS)

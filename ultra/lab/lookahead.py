@@ -25,7 +25,7 @@ from ..hot import JIT
 from ..hot import engine as engines
 from ..hot import ring as rings
 from ..venues import account as accounts
-from ..wire import LEVEL, NONE, RECORD, REPLACE, TRADE
+from ..wire import BAR, LEVEL, NONE, RECORD, REPLACE, TRADE
 from .backtest import Terms, course_of
 from .course import Course, readied
 from .source import source_of
@@ -162,7 +162,7 @@ def other_future(records: Any, place: int, *, itself: bool = False) -> Any:
     later = found[place:]
     if itself or len(later) == 0:
         return found
-    priced = (later["kind"] <= TRADE) | (later["kind"] == LEVEL)
+    priced = (later["kind"] <= TRADE) | (later["kind"] == LEVEL) | (later["kind"] == BAR)
     shown = priced & (later["price"] != NONE)
     later["price"][shown] += later["price"][shown] // 20
     later["qty"][priced & (later["qty"] > 0)] += 1
