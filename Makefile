@@ -86,7 +86,7 @@ run: fresh
 clean:
 	rm -rf build dist *.egg-info .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f *.so ultra/*.so ultra/cold/*.so ultra/_build_info.json $(BUILT)
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(PEERS) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # Asks the package itself whether a source changed after it was compiled: a checkout changes times, not texts.
 fresh: $(BUILT)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from recorded import data
+from recorded import ROOT, data
 
 from ultra.lab import bar_tape
 from ultra.lab.bars import Terms, run_bars
@@ -70,3 +70,13 @@ def test_a_search_and_a_walk_over_all_of_them(stocks):
     walked = walk_forward(GoldenCross, stocks, ranges, splits=4, terms=TERMS, periods_per_year=252)
     assert len(walked.windows) == 4 and walked.performance.fill_count > 100
     assert walked.performance.first_ts > int(stocks.ts[0])
+
+
+def test_what_the_page_says_runs_as_it_stands(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "optimize.md").read_text().split("```python\n")[1].split("```")[0]
+    path = str(data("bars", "skfolio", "sp500_dataset.csv.gz"))
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(page.replace("sp500.csv.gz", path), names)
+    assert names["walked"].performance.fill_count > 0 and len(names["best"]) == 200
+    assert {each.name for each in tmp_path.iterdir()} == {"sheet.html", "search.html", "search.parquet", "search.db"}

@@ -70,6 +70,8 @@ def test_text_is_for_people(capsys, prices):
         (["--range", "fast=2:4", "--objective", "luck"], "there is no such figure"),
         (["--range", "fast=2:4", "--fees", "taker=x"], "wanted a number"),
         (["--range", "fast=2:4", "--walk-forward", "500"], "would be empty"),
+        (["--range", "fast=2:4", "--walk-forward", "2", "--resume", "x"], "--resume: is of a search"),
+        (["--range", "fast=2:4", "--walk-forward", "2", "--cross-validate", "3"], "one at a time"),
     ],
 )
 def test_wrong_words_are_one_line_and_code_2(capsys, prices, words, said):

@@ -56,6 +56,11 @@ def add(commands: Any) -> None:
 def _optimize(given: argparse.Namespace) -> int:
     from ..lab import optimize
 
+    tests = given.walk_forward or given.cross_validate
+    useless = [word for word in ("resume", "output", "html") if tests and getattr(given, word)]
+    if useless or (given.walk_forward and given.cross_validate):
+        said = f"--{useless[0]}: is of a search" if useless else "--walk-forward, --cross-validate: one at a time"
+        raise ConfigError("command line", (said,))
     ranges = dict(range_of(words) for words in given.ranges)
     show_compiling()
     data, terms = _data(given), None
@@ -68,7 +73,7 @@ def _optimize(given: argparse.Namespace) -> int:
         "method": given.method, "trials": given.trials, "seed": given.seed,
         "progress": sys.stderr.isatty() and not given.json and find_spec("tqdm") is not None,
     }  # fmt: skip
-    if given.walk_forward or given.cross_validate:
+    if tests:
         return _validated(given, data, ranges, search, more)
     found = optimize.optimize_parameters(given.strategy, data, ranges, resume=given.resume, **search, **more)
     if given.output:
