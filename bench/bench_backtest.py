@@ -6,13 +6,15 @@
 The events are those of a recorded Binance capture (snapshot, diffs, trades), in memory; the strategy quotes both sides
 at the touch. The figure of ours is all of the loop (book, strategy, risk, orders, venue, account), in processor time of
 its thread, as that of the peer: on a busy machine that is nearer to the truth than the clock on the wall. hftbacktest
-is taken from ULTRA_PEERS, the Python of an environment that has it. Events an hour long replay with flat memory.
+runs in a process of its own: of ULTRA_PEERS, the Python of an environment that has it, or of this one if it is here.
 """
 
+import importlib.util
 import json
 import os
 import resource
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -78,9 +80,9 @@ def events_of(records, tick, lot):
 
 
 def test_hftbacktest_on_the_same_events(benchmark, capture, tmp_path):
-    python = os.environ.get("ULTRA_PEERS", "")
+    python = os.environ.get("ULTRA_PEERS") or (sys.executable if importlib.util.find_spec("hftbacktest") else "")
     if not python:
-        pytest.skip("ULTRA_PEERS is not set: the Python of an environment with hftbacktest (it wants an older NumPy)")
+        pytest.skip("hftbacktest is not here, and ULTRA_PEERS does not name the Python of an environment that has it")
     known = capture.instruments[0]
     tick, lot = known.tick_e9 / 1e9, known.lot_e9 / 1e9
     np.savez(tmp_path / "events.npz", data=events_of(capture.array(), tick, lot))

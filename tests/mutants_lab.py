@@ -97,7 +97,7 @@ LAB = (
     # A backtest: a request or an answer late; interest that forgets; points off their grid; a place that is
     # another's; a horizon too soon; a size that the strategy hears of; a future that is left as it was.
     Mutant("trial", "max(cells[ARRIVED], wanted)", "max(cells[ARRIVED], wanted + 1_000_000)", AS_RUN),
-    Mutant("trial", "(waits and arrival(run) <= now)", "(waits and arrival(run) < now - 100_000)", AS_RUN),
+    Mutant("trial", "if waits and arrival(run) <= now:", "if waits and arrival(run) < now - 100_000:", AS_RUN),
     Mutant("account", "cells[left] = rest % YEAR_MS", "cells[left] = 0", INTEREST),
     Mutant("account", "if points[k].ts % step == 0:", "if k % 2 == 0:", COURSE),
     Mutant("estimate", "ahead - (lost - after)", "ahead - lost", BOTH_ENDS),

@@ -54,7 +54,7 @@ HOUSE, OURS = 0, 1  # accounts
 NUMBERS: Final = 1 << 16  # our orders that may be live at once
 REPORTS: Final = 1 << 10
 # Cells behind those of a trial.
-PENDING, NUMBER, HOUSE_REFUSED = 8, 9, 10
+PENDING, NUMBER, HOUSE_REFUSED = 12, 13, 14
 
 matches = matching.build(matching.load_models())
 

@@ -62,8 +62,8 @@ JOINED: Final = np.dtype(
     align=True,
 )
 # Cells. The first stands where `paper`'s latency does: never, so that `due` alone says when.
-LATENCY_NS, ARRIVES, ARRIVED, DROPPED, HEARD, LOST_FILLS, MULTIPLE, WALKS = range(8)
-HELD_RECORDS: Final = 1 << 12
+LATENCY_NS, ARRIVES, ARRIVED, DROPPED, HEARD, LOST_FILLS, MULTIPLE, WALKS, CROWDED = range(9)
+HELD_RECORDS: Final = 1 << 14
 FILLED_RECORDS: Final = 1 << 15
 FILLED_ROOM: Final = 1 << 14  # free before the feed goes on: far more than its ring can fill
 HANDLE_SLOT: Final = 0xFFFFFFFF
@@ -98,7 +98,7 @@ def create(
 ) -> Trial:
     """A venue whose rules and orders are `venue`."""
     own_max = len(venue.rows)
-    cells = np.zeros(8, np.int64)
+    cells = np.zeros(12, np.int64)
     cells[LATENCY_NS], cells[ARRIVES], cells[MULTIPLE] = NEVER >> 1, NONE, 1
     return Trial(
         venue,
@@ -136,8 +136,12 @@ def due(run: Run) -> bool:
         if not fed and run.cells[ENDED] == 0:
             return False
         now = head_ts(run)
-        if (waits and arrival(run) <= now) or heard_ts(trial) <= now:
+        if heard_ts(trial) <= now:
             return True
+        if waits and arrival(run) <= now:
+            if has_room(trial):
+                return True
+            trial.cells[CROWDED] += 1  # it has to wait, which it would not: the run ends with an error
     if fed:
         reach(run, head_ts(run))
     return False
@@ -209,10 +213,8 @@ def advance(run: Run, now: int) -> None:
 
 @hot
 def has_room(trial: Trial) -> bool:
-    """Whether all that one request can cause fits."""
+    """Whether all answers that one request can cause fit."""
     wanted = paper.REPLIES_PER_REQUEST
-    if rings.room(trial.filled, wanted) < wanted:
-        return False
     if delays.at_once(trial.delay):
         return rings.room(trial.replies, wanted) >= wanted
     return rings.room(trial.held, wanted) >= wanted

@@ -144,12 +144,13 @@ class Course:
         self.marks.append(markouts.taken(self.venue.marks, all_of_it=True))
         accounts.finish(self.account, self.engine.market, int(self.engine.cells[engines.NOW]))
         cells = self.run.venue.cells
-        lost = int(cells[trial.LOST_FILLS]) + int(cells[trial.DROPPED])
+        lost = int(cells[trial.LOST_FILLS]) + int(cells[trial.DROPPED]) + int(cells[trial.CROWDED])
         lost += int(self.venue.paper.cells[trial.DROPPED])
         if lost:
             raise BacktestError(
-                f"{lost} answers of the venue had no room and are lost: raise engine.reply_ring_records "
-                f"(now {self.config.engine.reply_ring_records})"
+                f"{lost} times an answer of the venue had no room, so the figures would be wrong: more than "
+                f"{trial.HELD_RECORDS} under way (a shorter latency), or more than engine.reply_ring_records = "
+                f"{self.config.engine.reply_ring_records} at once (raise it)"
             )
         return found
 
