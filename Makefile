@@ -14,11 +14,12 @@ INSTALLED := $(VENV)/.installed
 BUILT     := $(VENV)/.built
 TESTABLE  := $(VENV)/.testable
 
-.PHONY: help demo test compiled plain checked check bench peers build run clean fresh
+.PHONY: help demo lab test compiled plain checked check bench peers build run clean fresh
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    see it trade: a generated market, no keys needed"
+	@echo "make lab     what tables, searches and notebooks need: pandas, pyarrow, optuna"
 	@echo "make test    lint, types, and all tests: compiled, in plain Python, with bounds checks"
 	@echo "make check   lint and types only"
 	@echo "make bench   the benchmarks (a quiet machine, please)"
@@ -29,6 +30,12 @@ help:
 
 demo: fresh
 	@$(BIN)/ultra demo
+
+lab: fresh
+	@echo "installing what tables, searches and notebooks need ..."
+	@$(BIN)/python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+		print(*p['dependencies'], *p['optional-dependencies']['lab'], sep='\n')" >$(VENV)/requirements-lab.txt
+	@$(PIP) install -r $(VENV)/requirements-lab.txt >$(LOG) 2>&1 || { tail -20 $(LOG); exit 1; }
 
 # The same files three times. What is wrong in one way only is wrong in the compiler, in mypyc or in an index.
 # Two ways at a time: they share nothing but the sources. What each says comes when it is through.
@@ -58,10 +65,10 @@ bench: $(TESTABLE) fresh
 # Packages to compare with bring older pandas and NumPy than ours: they get a home of their own. The package itself is
 # not installed there but run from here, or its build would take the place of ours.
 PEERS := .venv-peers
-LAB_BENCHES := $(wildcard bench/bench_bars.py bench/bench_backtest.py bench/bench_indicators.py)
 
 peers: $(PEERS)/.installed
-	@ULTRA_PURE=1 $(PEERS)/bin/python -m pytest -q $(LAB_BENCHES) --benchmark-only
+	@ULTRA_PURE=1 ULTRA_PEERS=$(PEERS)/bin/python $(PEERS)/bin/python -m pytest -q --benchmark-only \
+		bench/bench_bars.py bench/bench_backtest.py bench/bench_indicators.py
 
 $(PEERS)/.installed: pyproject.toml
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

@@ -29,6 +29,7 @@ QUOTED = "test_lab_tables.py::test_levels_of_quotes_leave_the_quote"
 BAR_END = "test_lab_tables.py::test_a_bar_is_stamped_at_its_end"
 PIECE = "test_lab_check.py::test_a_piece_makes_the_book_of_the_whole"
 BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
+WRITTEN = "test_bar_csv.py::test_what_is_read_again_is_what_was_written"
 # Indicators: against their twins, or over ten million values.
 TWIN = "test_indicators.py::test_every_indicator_is_what_its_window_says"
 RESTART = "test_indicators.py::test_a_field_restarted_is_a_field_that_has_seen_nothing"
@@ -57,6 +58,9 @@ LAB = (
     # What restarts remembers; what is not a number is.
     Mutant("hot/indicators/extremes", "        state.channel.seen = 0\n", "", RESTART),
     Mutant("hot/indicators/definition", "    return math.isfinite(value)", "    return True", ODD),
+    # The lab: a fee that every piece of a fill pays whole; a drawdown that begins where it is seen.
+    Mutant("lab/fills", "            fee -= paid\n", "", TRIPS),
+    Mutant("lab/performance", "ts[np.maximum(begins - 1, 0)]", "ts[begins]", FALLEN),
     # Hope that is never given up; a band left twice; one leg on the wrong side; a quote that leans the wrong way.
     Mutant("strategies/reversion", " or away > params.stop", "", BACK),
     Mutant("strategies/breakout", "* state.side < 0.0", "* state.side > 0.0", OUTSIDE),
@@ -64,23 +68,10 @@ LAB = (
     Mutant("strategies/inventory_maker", "<= params.position_max", "<= 2 * params.position_max", LEANS),
     Mutant("strategies/inventory_maker", "middle - position /", "middle + position /", STOIKOV),
     Mutant("strategies/inventory_maker", "math.ceil(", "math.floor(", STOIKOV),
+    # A day late is a close that nobody knew.
+    Mutant("lab/bar_csv", "(np.asarray(ts) - interval_ns)", "np.asarray(ts)", WRITTEN),
     # Seeds that only change the order of the same draws.
     Mutant("lab/synthetic", "mix(mix(seed, SALT), number)", "mix(seed, number)", MADE),
-    # The lab: a fee that every piece of a fill pays whole; a drawdown that begins where it is seen.
-    Mutant("lab/fills", "            fee -= paid\n", "", TRIPS),
-    Mutant("lab/performance", "ts[np.maximum(begins - 1, 0)]", "ts[begins]", FALLEN),
-    # A backtest: a request or an answer late; interest that forgets; points off their grid; a place that is
-    # another's; a horizon too soon; a size that the strategy hears of; a future that is left as it was.
-    Mutant("trial", "max(cells[ARRIVED], wanted)", "max(cells[ARRIVED], wanted + 1_000_000)", AS_RUN),
-    Mutant("trial", "if waits and arrival(run) <= now:", "if waits and arrival(run) < now - 100_000:", AS_RUN),
-    Mutant("account", "cells[left] = rest % YEAR_MS", "cells[left] = 0", INTEREST),
-    Mutant("account", "if points[k].ts % step == 0:", "if k % 2 == 0:", COURSE),
-    Mutant("estimate", "ahead - (lost - after)", "ahead - lost", BOTH_ENDS),
-    Mutant("delay", "rows[cells[ROW] + 1, TS] <= ts", "rows[cells[ROW] + 1, TS] < ts", WAY),
-    Mutant("markout", "if row.ts + HORIZONS_NS[k] > ts:", "if row.ts + HORIZONS_NS[k] >= ts:", LATER),
-    Mutant("impact", "ladder.levels[level].qty if level >= 0 else 0", "0", IN_TURN),
-    Mutant("trial", "joined.lots // multiple - joined.told", "joined.lots - joined.told", LARGER),
-    Mutant("lab/lookahead", "        return place\n", "        return length\n", FUTURE),
     # A tape: a chunk is believed, or a file that was cut, or an index; a column is not put back together.
     Mutant("lab/ulc", 'if got != length or zlib.crc32(data) != int(chunk["crc"]):', "if got != length:", TAPE_FLIP),
     Mutant("lab/ulc", "or end != self.size:", "or end < 0:", TAPE_CUT),
@@ -103,4 +94,16 @@ LAB = (
     Mutant("lab/readers/ticks", "(before > 0) & (before != price)", "before < 0", QUOTED),
     Mutant("lab/readers/bars", "interval - 1 if", "0 if", BAR_END),
     Mutant("lab/cut", "                self._levels.pop(level, None)\n", "", PIECE),
+    # A backtest: a request or an answer late; interest that forgets; points off their grid; a place that is
+    # another's; a horizon too soon; a size that the strategy hears of; a future that is left as it was.
+    Mutant("trial", "max(cells[ARRIVED], wanted)", "max(cells[ARRIVED], wanted + 1_000_000)", AS_RUN),
+    Mutant("trial", "if waits and arrival(run) <= now:", "if waits and arrival(run) < now - 100_000:", AS_RUN),
+    Mutant("account", "cells[left] = rest % YEAR_MS", "cells[left] = 0", INTEREST),
+    Mutant("account", "if points[k].ts % step == 0:", "if k % 2 == 0:", COURSE),
+    Mutant("estimate", "ahead - (lost - after)", "ahead - lost", BOTH_ENDS),
+    Mutant("delay", "rows[cells[ROW] + 1, TS] <= ts", "rows[cells[ROW] + 1, TS] < ts", WAY),
+    Mutant("markout", "if row.ts + HORIZONS_NS[k] > ts:", "if row.ts + HORIZONS_NS[k] >= ts:", LATER),
+    Mutant("impact", "ladder.levels[level].qty if level >= 0 else 0", "0", IN_TURN),
+    Mutant("trial", "joined.lots // multiple - joined.told", "joined.lots - joined.told", LARGER),
+    Mutant("lab/lookahead", "        return place\n", "        return length\n", FUTURE),
 )

@@ -24,7 +24,8 @@ from test_backtest import settings as settings_of
 
 from ultra import strategy
 from ultra.lab import bars as bar_runs
-from ultra.lab import ranges
+from ultra.lab import jobs, ranges
+from ultra.lab.backtest import Terms as EventTerms
 from ultra.lab.backtest import backtest
 from ultra.lab.bars import Terms, run_bars
 from ultra.lab.ledger import Ledger
@@ -346,3 +347,22 @@ def test_workers_backtest_as_we_do(day):
     ours = optimize_parameters(MAKER, day, ranges, objective="total_return", config=config, executor=Counting())
     theirs = optimize_parameters(MAKER, day, ranges, objective="total_return", config=config)
     assert json.dumps(theirs.figures) == json.dumps(ours.figures)
+
+
+def test_terms_are_given_whole_or_by_words_as_to_a_backtest():
+    words = {"cash": 100_000, "fees": Fees(taker_bps=1)}
+    whole = search().values.tolist()
+    assert optimize_parameters(GoldenCross, TAPE, RANGES, **words).values.tolist() == whole
+    assert optimize_parameters(GoldenCross, TAPE, RANGES, terms=EventTerms(**words)).values.tolist() == whole
+    with pytest.raises(bar_runs.BarError, match="latency: bars have no such term; there are cash"):
+        optimize_parameters(GoldenCross, TAPE, RANGES, latency=1)
+
+
+def test_a_class_that_no_worker_finds_runs_here_or_is_refused():
+    class Mine(GoldenCross):
+        pass
+
+    assert jobs.travels(GoldenCross) and jobs.travels("ultra.strategies.cross:GoldenCross") and not jobs.travels(Mine)
+    assert optimize_parameters(Mine, TAPE, RANGES, terms=TERMS).values.tolist() == search().values.tolist()
+    with ProcessPoolExecutor(1) as pool, pytest.raises(SearchError, match=r"%%writefile mine\.py"):
+        optimize_parameters(Mine, TAPE, RANGES, terms=TERMS, executor=pool)

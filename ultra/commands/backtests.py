@@ -10,6 +10,7 @@ from typing import Any
 
 from ..config import ConfigError
 from . import DAMAGED, DONE, NO, command, configuration, fail, load_config, show_compiling
+from .figures import shown
 
 
 def add(commands: Any) -> None:
@@ -135,14 +136,17 @@ def _lookahead(given: argparse.Namespace, wanted: dict[str, Any]) -> int:
 def as_text(found: dict[str, Any]) -> str:
     """The figures as a page of text."""
     figures = found["performance"]
+    of_engine = f", {found['records_per_s']:,} a second; {found['orders']:,} orders, {found['cancels']:,} cancels"
     lines = [
-        f"{found['records']:,} records, {found['records_per_s']:,} a second; {found['orders']:,} orders, "
-        f"{found['cancels']:,} cancels, {found['fills']:,} fills in {figures['trade_count']:,} round trips",
+        f"{found['records']:,} records{of_engine if found['state_hash'] else ''}; "
+        f"{found['fills']:,} fills in {figures['trade_count']:,} round trips",
         "",
-        *[f"{name:<22}{_shown(value):>24}" for name, value in figures.items()],
+        *[f"{name:<22}{shown(name, value):>24}" for name, value in figures.items()],
     ]
-    lines += ["", f"{'markout after':<16}{'fills':>10}{'ticks a lot':>14}{'in all':>18}{'won':>8}"]
-    for row in found["markouts"]:
+    marked = [row for row in found["markouts"] if row["fills"]]
+    if marked:
+        lines += ["", f"{'markout after':<16}{'fills':>10}{'ticks a lot':>14}{'in all':>18}{'won':>8}"]
+    for row in marked:
         lines.append(
             f"{row['after_ns'] / 1e6:>12,.0f} ms{row['fills']:>11,}{row['mean_ticks']:>14.2f}"
             f"{float(row['total']):>18,.2f}{row['won']:>8.0%}"
@@ -157,14 +161,10 @@ def as_text(found: dict[str, Any]) -> str:
     for title, rows in (("fills", found["fills_by_rule"]), ("rejects", found["rejects_by_reason"])):
         if rows:
             lines.append(f"{title}: " + ", ".join(f"{name} {count:,}" for name, count in rows.items()))
-    lines += [*found.get("explained", ()), f"state     {found['state_hash']}", f"decisions {found['decision_hash']}"]
+    lines += found.get("explained", ())
+    if found["state_hash"]:
+        lines += [f"state     {found['state_hash']}", f"decisions {found['decision_hash']}"]
     return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 
 def _progress(given: argparse.Namespace) -> Any:

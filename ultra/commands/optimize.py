@@ -4,11 +4,13 @@ import argparse
 import json
 import math
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..config import ConfigError
 from . import DONE, NO, command, show_compiling
+from .figures import shown
 
 SHOWN = 10
 
@@ -69,7 +71,7 @@ def _optimize(given: argparse.Namespace) -> int:
     }  # fmt: skip
     more = {
         "method": given.method, "trials": given.trials, "seed": given.seed,
-        "progress": sys.stderr.isatty() and not given.json,
+        "progress": sys.stderr.isatty() and not given.json and find_spec("tqdm") is not None,
     }  # fmt: skip
     if tests:
         return _validated(given, data, ranges, search, more)
@@ -111,10 +113,11 @@ def _validated(
         print(json.dumps(answer))
     else:
         for row in rows:
-            print(f"{_shown(row['train_value']):>12} in training {_shown(row['test_value']):>12} after  {row['best']}")
-        print(f"{given.objective} of the tests / of the training: {_shown(answer['efficiency'])}")
+            train, test = shown("", row["train_value"]), shown("", row["test_value"])
+            print(f"{train:>12} in training {test:>12} after  {row['best']}")
+        print(f"{given.objective} of the tests / of the training: {shown('', answer['efficiency'])}")
         for name, value in figures.items():
-            print(f"{name:<22}{_shown(value):>24}")
+            print(f"{name:<22}{shown(name, value):>24}")
     return DONE if any(row["best"] is not None for row in rows) else NO
 
 
@@ -158,10 +161,10 @@ def as_text(found: Any, answer: dict[str, Any]) -> str:
     order = sorted(range(len(found)), key=lambda k: (math.isnan(found.values[k]), -found.values[k], k))
     for index in order[:SHOWN]:
         own = ", ".join(f"{name} = {value}" for name, value in found.sets[index].items())
-        lines.append(f"{_shown(float(found.values[index])):>14}  {own}")
+        lines.append(f"{shown('', float(found.values[index])):>14}  {own}")
     if answer["best"] is None:
         return "\n".join([*lines, "no set has an objective: nothing was traded, or the data are too short"])
-    lines += ["", *(f"{name:<22}{_shown(value):>24}" for name, value in answer["figures"].items())]
+    lines += ["", *(f"{name:<22}{shown(name, value):>24}" for name, value in answer["figures"].items())]
     if answer["deflated_sharpe"] is not None:
         lines.append(f"probability that the best of so many is no luck: {answer['deflated_sharpe']:.1%}")
     return "\n".join(lines)
@@ -174,9 +177,3 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def _or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _shown(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "-"
-    return f"{value:,.6g}" if isinstance(value, float) else str(value)

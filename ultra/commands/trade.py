@@ -1,4 +1,4 @@
-"""`ultra run`, `book`, `gen`: recorded days in, orders and journals out."""
+"""`ultra run`, `book`: recorded days in, orders, journals and books out."""
 
 import argparse
 import json
@@ -12,8 +12,8 @@ from . import DAMAGED, DONE, command, configuration, fail, load_config, show_com
 
 
 def add(commands: Any) -> None:
-    """All three."""
-    for each in (_add_run, _add_book, _add_gen):
+    """Both."""
+    for each in (_add_run, _add_book):
         each(commands)
 
 
@@ -126,27 +126,3 @@ def _book(given: argparse.Namespace) -> int:
     found = books.build(config, given.file, given.depth)
     print(json.dumps(found.as_json()) if given.json else found.as_text())
     return fail(DAMAGED, found.damage) if found.damage else DONE
-
-
-def _add_gen(commands: Any) -> None:
-    parser = command(
-        commands, "gen", _gen, "Write a synthetic but realistic stream; the same seed gives the same bytes.",
-        "ultra gen itch --instruments 20 --messages 1000000 --seed 7 -o flow.itch50.gz",
-    )  # fmt: skip
-    parser.add_argument("format", choices=["itch"])
-    parser.add_argument("--instruments", type=int, required=True, metavar="N", help="1 to 65535")
-    parser.add_argument("--messages", type=int, required=True, metavar="N", help="messages in the whole file")
-    parser.add_argument("--seed", type=int, required=True, metavar="S")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="compressed when it ends in .gz"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, for machines")
-
-
-def _gen(given: argparse.Namespace) -> int:
-    from ..ops import session
-
-    show_compiling()
-    found = session.generate(given.output, given.instruments, given.messages, given.seed)
-    print(json.dumps(found) if given.json else "\n".join(f"{key:<12} {value}" for key, value in found.items()))
-    return DONE

@@ -12,11 +12,12 @@ Known bad case: threads share one interpreter; of a short tape (< 1,000 bars) mo
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from .. import strategy as strategies
 from ..hot import JIT
@@ -75,6 +76,20 @@ class Terms:
         return rules
 
 
+WORDS: Final = frozenset(one.name for one in fields(Terms))
+
+
+def terms_of(given: Any, words: Mapping[str, Any]) -> Terms:
+    """The terms of bars out of those of any backtest (None: the defaults), with these words in place of theirs.
+
+    BarError when a word is none of bars."""
+    unknown = sorted(set(words) - WORDS)
+    if unknown:
+        raise BarError(f"{', '.join(unknown)}: bars have no such term; there are {', '.join(sorted(WORDS))}")
+    known = {name: getattr(given, name) for name in WORDS if hasattr(given, name)}
+    return Terms(**{**known, **words})
+
+
 def run_bars(
     strategy: str | type | strategies.Loaded,
     tape: Recorded | Bars,
@@ -102,7 +117,10 @@ def run_bars(
 
     def one(first: int) -> int:
         block = begun(found, first, min(first + size, len(params)))
-        through(block, rules, bars.records, bars.cuts)
+        try:
+            through(block, rules, bars.records, bars.cuts)
+        except (NumbaError, KeyError) as error:
+            raise strategies.untold(loaded, error) from error
         found.accounts[first : first + size] = block.accounts.view(np.ndarray)
         return len(block.accounts)
 

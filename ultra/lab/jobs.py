@@ -24,7 +24,6 @@ from . import bars as bar_runs
 from . import tape as tapes
 from .bar_tape import Bars
 from .fills import Priced
-from .ranges import SearchError
 from .tape import Tape
 
 BLOCK = 1 << 22
@@ -62,11 +61,7 @@ def of(strategy: str | type, data: Any, terms: Any, periods_per_year: float | No
         if getattr(tape, "kind", "bars") != "bars":
             return Job(strategy, _file_of(data, tape), terms, (), periods_per_year, given)
         found = bar_tape.prepare(tape)
-    if given:
-        raise SearchError(f"{', '.join(given)}: a search over bars takes its terms as terms=ultra.lab.bars.Terms(...)")
-    wanted = terms or bar_runs.Terms()
-    if not isinstance(wanted, bar_runs.Terms):
-        raise SearchError(f"terms of {type(wanted).__name__}: a search over bars takes ultra.lab.bars.Terms")
+    wanted = bar_runs.terms_of(terms, given)
     return Job(strategy, "", wanted, found.instruments, periods_per_year, {}, found)
 
 
@@ -106,6 +101,12 @@ def named(strategy: str | type) -> str | type:
     if module is None or path is None or "<locals>" in strategy.__qualname__:
         return strategy  # of a notebook: a cluster's own way to send a class may do, a plain process can't
     return f"{Path(path).resolve()}:{strategy.__qualname__}" if module.__name__ == "__main__" else strategy
+
+
+def travels(strategy: str | type) -> bool:
+    """Whether another process finds it by name; a class of a notebook's cell it does not."""
+    found = named(strategy)
+    return isinstance(found, str) or (found.__module__ != "__main__" and "<locals>" not in found.__qualname__)
 
 
 def identity(job: Job, loaded: strategies.Loaded) -> dict[str, str]:

@@ -9,7 +9,8 @@
     resume    a file: what is in it is not run again, so a search that was killed goes on
 
 Bars are run in this process on all cores, thousands of sets a second; of other data each set is a `backtest`, in worker
-processes over one mapped tape. The same call gives the same table, wherever and in whatever order its sets were run.
+processes over one mapped tape (but for a class of a notebook's cell: no worker sees it, so it runs in this process).
+The same call gives the same table, wherever and in whatever order its sets were run.
 Known bad case: the best of many is best by luck too; `Optimization.deflated_sharpe` says how much of it may be. And
 worker processes begin by importing the script that asked: it needs the usual `if __name__ == "__main__":`.
 """
@@ -101,7 +102,12 @@ def _runner(
     """A function that gives the figures of sets, and runs those that nobody has run yet."""
     with contextlib.ExitStack() as stack:
         pool = executor
-        if pool is None and not job.of_bars and count > 1:
+        if isinstance(pool, ProcessPoolExecutor) and not jobs.travels(job.strategy):
+            raise SearchError(
+                f"{job.strategy}: worker processes don't see what is in a cell or in a function: write it to a file "
+                "(%%writefile mine.py) and give 'mine.py:NAME', or no executor"
+            )
+        if pool is None and not job.of_bars and count > 1 and jobs.travels(job.strategy):
             context = multiprocessing.get_context("spawn")
             pool = stack.enter_context(ProcessPoolExecutor(_cores(), mp_context=context))
             job = replace(job, strategy=jobs.named(job.strategy))

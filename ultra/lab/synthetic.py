@@ -27,6 +27,7 @@ DAY_S: Final = 86_400
 START_NS: Final = 1_577_836_800_000_000_000  # 2020-01-01
 PIECES: Final = 12  # uniform draws in one normal one
 SHARE: Final = 1 << 16
+APART: Final = 1_000_003  # of the seeds of two instruments
 SALT: Final = 0x5851F42D4C957F2D
 LN_2: Final = 0.6931471805599453
 
@@ -129,6 +130,20 @@ def one(
         raise TapeError(f"volatility, trend, pull, memory {numbers}: at most 0.1, 0.01, 1, and at least 2 bars")
     wander(rows, seed, float(start), numbers)
     return _tape([rows], [symbol], step_s)
+
+
+def several(count: int, instruments: int, *, seed: int = 1, **numbers: Any) -> Tape:
+    """A tape of independent instruments S1, S2, ... with a bar of each at every moment; `numbers` are those of `one`.
+
+    The first is the one that `one` makes of the same seed."""
+    if instruments < 1 or instruments * count > 1 << 27:
+        raise TapeError(f"{instruments} instruments of {count} bars: must be 1 or more, and at most {1 << 27} bars")
+    made = [one(count, seed=seed + index * APART, **numbers) for index in range(instruments)]
+    rows = []
+    for tape in made:
+        records = tape.array()
+        rows.append(records[records["kind"] == BAR].copy().view(np.recarray))
+    return _tape(rows, [f"S{index + 1}" for index in range(instruments)], numbers.get("step_s", DAY_S))
 
 
 def pair(

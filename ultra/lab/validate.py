@@ -110,10 +110,11 @@ def walk_forward(
     periods_per_year: float | None = None,
     **search: Any,
 ) -> WalkForward:
-    """Search each window, trade the next. `search`: more words of `optimize_parameters` (method, where, executor, ...).
+    """Search each window, trade the next. `search`: more words of `optimize_parameters` (method, where, cash, ...).
 
     SearchError when a window would be empty, or the data are no bars."""
-    bars, terms = _bars_of(strategy, data), terms or bar_runs.Terms()
+    words = {name: search.pop(name) for name in bar_runs.WORDS & search.keys()}
+    bars, terms = _bars_of(strategy, data), bar_runs.terms_of(terms, words)
     loaded = strategies.load(strategy)
     windows: list[Tested] = []
     parts: list[tuple[Any, Any, Any]] = []
@@ -167,12 +168,13 @@ def cross_validate(
     terms: bar_runs.Terms | None = None,
     periods_per_year: float | None = None,
     threads: int | None = None,
+    **words: Any,
 ) -> CrossValidation:
     """Every set of the grid on every fold, without leaks (`ultra.lab.folds.purged`).
 
     `warmup`: moments before a test that a strategy sees without trading. The objective is one of the figures of
-    `ultra.lab.bar_figures.joined`, or a function of them."""
-    bars, terms = _bars_of(strategy, data), terms or bar_runs.Terms()
+    `ultra.lab.bar_figures.joined`, or a function of them. `words`: of the terms, as cash and fees."""
+    bars, terms = _bars_of(strategy, data), bar_runs.terms_of(terms, words)
     loaded = strategies.load(strategy)
     sets = grid(choices(loaded, ranges), where)
     yearly = bar_runs.yearly(bars.ts, periods_per_year)
