@@ -59,16 +59,6 @@ HALF = "test_agents.py::test_what_is_excited_halves_with_the_half_life"
 WIRED = "test_wired.py::test_a_held_request_waits_for_the_disk_and_the_market_does_not"
 WHOLE_DAY = "test_wired.py::test_a_fresh_run_on_an_account_that_traded_has_its_position_and_may_cancel_its_orders"
 AS_RUN = "test_backtest.py::test_a_backtest_is_the_run[ultra.strategies.maker:MarketMaker]"
-INTEREST = "test_trial.py::test_interest_keeps_what_is_less_than_a_unit[1-5400]"
-COURSE = "test_trial.py::test_a_course_is_on_an_even_grid_however_long"
-BOTH_ENDS = "test_trial.py::test_an_estimate_takes_lots_from_both_ends[model0-<lambda>]"
-WAY = "test_trial.py::test_a_way_takes_its_base_and_what_was_recorded_last"
-LATER = "test_trial.py::test_a_markout_is_what_a_search_of_the_day_finds"
-IN_TURN = "test_venues_of_choice.py::test_an_order_of_ours_is_met_in_its_turn_and_who_stood_behind_it_is_not"
-LARGER = "test_venues_of_choice.py::test_an_order_made_larger_walks_the_book_and_the_strategy_never_knows"
-FUTURE = "test_lookahead.py::test_a_series_is_changed_behind_the_cut_only"
-TRIPS = "test_performance.py::test_the_fees_of_trips_and_of_what_is_open_are_those_of_all_fills"
-FALLEN = "test_performance.py::test_drawdowns_are_those_found_point_by_point"
 SHIPPED = "test_shipment.py::test_whatever_the_network_does_the_stream_is_the_journal"
 WINDOWS = "test_comeback.py::test_an_engine_may_die_in_every_window_of_its_loop[mirrored]"
 OPERATOR = "test_operator.py::test_an_operator_is_answered_as_a_dict_of_orders_would_be"
@@ -130,35 +120,9 @@ QUEUE, DESK, AUCTION = "venues/matching_queue", "venues/matching_desk", "venues/
 
 # The lab, over bars: against their twin, their rules, a plain run.
 BARS = "test_bars.py::test_instruments_that_share_cash_are_as_their_twin"
-BAR_RULES = "test_bar_rules.py::test_a_bar_does_to_an_order_what_the_rules_say"
-SHARE = "test_bar_rules.py::test_a_share_is_rounded_up_and_exact"
-CARRIED = "test_bar_rules.py::test_a_position_that_the_cash_does_not_carry_is_refused"
-EDGE = "test_bars.py::test_at_the_edge_of_int64_money_is_as_its_twin"
-ROUNDS = "test_bar_results.py::test_a_round_is_won_or_lost_by_itself"
-COURSE = "test_bar_results.py::test_figures_are_those_of_the_whole_course"
-LATER = "test_bar_results.py::test_whatever_comes_later_nothing_before_it_changes"
-APART = "test_bar_results.py::test_a_set_alone_is_as_in_a_grid_on_any_number_of_threads"
-STOPPED = "test_optimize.py::test_a_search_that_was_stopped_goes_on_and_runs_nothing_twice"
-LEDGER = "test_optimize.py::test_a_ledger_of_another_search_is_refused"
-PURGED = "test_validate.py::test_folds_are_everything_once_and_keep_their_distance"
-LABELS = "test_validate.py::test_no_label_that_is_trained_on_touches_the_test"
-WALKED = "test_validate.py::test_a_walk_is_its_windows_run_by_hand"
-DEFLATED = "test_overfit.py::test_the_published_example_of_a_deflated_sharpe_ratio"
-BOOTSTRAP = "test_overfit.py::test_a_bootstrap_is_the_one_in_loops"
 # Indicators: against their twins, or over ten million values.
-TWIN = "test_indicators.py::test_every_indicator_is_what_its_window_says"
-RESTART = "test_indicators.py::test_a_field_restarted_is_a_field_that_has_seen_nothing"
-STILL = "test_indicators.py::test_a_window_that_stands_still_is_exactly_still"
-ODD = "test_indicators.py::test_what_is_not_a_number_is_answered_with_nan_and_forgotten"
-CANCEL = "test_indicators.py::test_a_small_spread_on_a_large_price_does_not_cancel"
 
 # The example strategies: against their rules in plain Python.
-BACK = "test_examples.py::test_a_reverter_is_on_the_other_side_until_it_is_back_or_hope_is_gone"
-OUTSIDE = "test_examples.py::test_a_breakout_is_on_the_side_of_the_band_it_left_until_the_middle"
-HEDGED = "test_examples.py::test_a_pair_is_held_in_the_ratio_that_the_filter_learned"
-LEANS = "test_examples.py::test_a_maker_quotes_both_sides_moves_and_leans_and_keeps_its_bound"
-STOIKOV = "test_examples.py::test_quotes_are_avellaneda_and_stoikovs_rounded_outwards"
-MADE = "test_examples.py::test_made_bars_are_lawful_and_draws_are_normal"
 
 # A failed sync tried again: the kernel then says that all is well.
 TWICE = """            try:
@@ -167,23 +131,8 @@ TWICE = """            try:
                 self._disk.fdatasync(self._file)
 """
 AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
-TAPE_BACK = "test_tape.py::test_a_tape_file_gives_back_what_was_written"
-TAPE_FLIP = "test_tape.py::test_a_flipped_bit_anywhere_is_one_clear_error[False]"
-TAPE_CUT = "test_tape.py::test_a_file_cut_anywhere_is_one_clear_error[False]"
-TAPE_HOSTILE = (
-    "test_tape.py::test_a_hostile_index_is_refused_before_memory_is_taken[more records than chunks hold-False]"
-)
-UPDATES = "test_lab_captures.py::test_a_book_follows_its_updates_and_is_empty_after_a_hole"
-ON_THE_WAY = "test_lab_captures.py::test_nothing_is_crossed_inside_a_message"
 SCANNED = "test_lab_captures.py::test_the_scanner_says_what_the_reader_says"
 TWICE_IN_ONE = "test_lab_captures.py::test_a_strange_line_is_read_as_the_reader_reads_it[False-6]"
-OFF_TICK = "test_lab_captures.py::test_a_tick_that_does_not_fit_is_refused_and_a_symbol_chosen"
-MBO_BOOK = "test_lab_dbn.py::test_the_book_is_that_of_a_c_m_and_r_and_volume_is_counted_once"
-MBP_LEVELS = "test_lab_dbn.py::test_levels_are_those_of_the_last_record"
-IN_VIEW = "test_lab_lobster.py::test_the_levels_in_view_are_those_of_every_row"
-QUOTED = "test_lab_tables.py::test_levels_of_quotes_leave_the_quote"
-BAR_END = "test_lab_tables.py::test_a_bar_is_stamped_at_its_end"
-PIECE = "test_lab_check.py::test_a_piece_makes_the_book_of_the_whole"
 BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
 
 MUTANTS = (
@@ -559,106 +508,28 @@ MUTANTS = (
     Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
     Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
     # Indicators: the queue of highs forgets too late, or keeps the wrong ones; a block that is not the window.
-    Mutant("hot/indicators/extremes", "<= now - length:", "< now - length:", TWIN),
-    Mutant("hot/indicators/extremes", "& mask] <= x:", "& mask] >= x:", TWIN),
-    Mutant("hot/indicators/window", "        state.total = state.block\n", "        state.total = 0.0\n", TWIN),
-    Mutant("hot/indicators/window", "((new - state.average) + (old - before))", "(2 * (new - state.average))", TWIN),
-    Mutant("hot/indicators/window", "    if state.same >= state.seen:", "    if state.same < 0:", STILL),
-    Mutant("hot/indicators/window", "state.block_anchor = x", "state.block_anchor = 0.0", CANCEL),
-    Mutant("hot/indicators/pairs", " + dy * (a0 - x_before)", " + dy * (a - x_before)", TWIN),
-    Mutant("hot/indicators/averages", "    if state.seen > slow - fast:", "    if state.seen > 0:", TWIN),
-    Mutant("hot/indicators/flow", "if b >= state.bid else", "if b > state.bid else", TWIN),
     # What restarts remembers; what is not a number is.
-    Mutant("hot/indicators/extremes", "        state.channel.seen = 0\n", "", RESTART),
-    Mutant("hot/indicators/definition", "    return math.isfinite(value)", "    return True", ODD),
     # The lab: a fee that every piece of a fill pays whole; a drawdown that begins where it is seen.
-    Mutant("lab/fills", "            fee -= paid\n", "", TRIPS),
-    Mutant("lab/performance", "ts[np.maximum(begins - 1, 0)]", "ts[begins]", FALLEN),
     # Hope that is never given up; a band left twice; one leg on the wrong side; a quote that leans the wrong way.
-    Mutant("strategies/reversion", " or away > params.stop", "", BACK),
-    Mutant("strategies/breakout", "* state.side < 0.0", "* state.side > 0.0", OUTSIDE),
-    Mutant("strategies/pairs", "target(orders, second, -np", "target(orders, second, np", HEDGED),
-    Mutant("strategies/inventory_maker", "<= params.position_max", "<= 2 * params.position_max", LEANS),
-    Mutant("strategies/inventory_maker", "middle - position /", "middle + position /", STOIKOV),
-    Mutant("strategies/inventory_maker", "math.ceil(", "math.floor(", STOIKOV),
     # Seeds that only change the order of the same draws.
-    Mutant("lab/synthetic", "mix(mix(seed, SALT), number)", "mix(seed, number)", MADE),
     # A tape: a chunk is believed, or a file that was cut, or an index; a column is not put back together.
-    Mutant("lab/ulc", 'if got != length or zlib.crc32(data) != int(chunk["crc"]):', "if got != length:", TAPE_FLIP),
-    Mutant("lab/ulc", "or end != self.size:", "or end < 0:", TAPE_CUT),
-    Mutant("lab/ulc", ' and int(chunks["count"].sum()) == self.records', "", TAPE_HOSTILE),
-    Mutant("lab/ulc", '            values = values + found["ts_event"]\n', "            pass\n", TAPE_BACK),
     # A hole in a feed is not seen, or what goes away goes last; a price off the tick is taken for one on it.
-    Mutant("lab/readers/feed", "whole = event.before_id == last\n", "whole = True\n", UPDATES),
-    Mutant("lab/readers/feed", "whole = event.first_id <= last + 1\n", "whole = True\n", UPDATES),
-    Mutant("lab/readers/feed", "for gone in (True, False):", "for gone in (False, True):", ON_THE_WAY),
     Mutant("lab/readers/feed", "if found != said:\n            best", "if not found:\n            best", BEST_SAID),
-    Mutant("lab/readers/scale", "        if rest:\n", "        if rest < 0:\n", OFF_TICK),
     # A fill that the cancel behind it repeats; what of a trade was no order; levels of a record that is over.
     # The scanner of plain lines: a hole is passed, a price that stands twice, a line of another symbol.
     Mutant("binance", "and about[NUMBERED] != before:", "and before < 0:", SCANNED),
     Mutant("binance", "        if listed[at, 1] == price:\n", "        if price < 0:\n", TWICE_IN_ONE),
     Mutant("binance", "if k == length and (", "if k >= 0 and (", SCANNED),
-    Mutant("dbn", "    order.credit += lots\n", "", MBO_BOOK),
-    Mutant("dbn", "    cells[TOOK_QTY] -= lots\n", "", MBO_BOOK),
-    Mutant("dbn", "price == order.price and qty < order.open", "qty < order.open", MBO_BOOK),
-    Mutant("dbn", "index, side, price) == 0:", "index, side, price) < 0:", MBP_LEVELS),
     # What comes into view, and what left it; a quote that moved; an interval; a level that is no more.
-    Mutant("lab/readers/lobster", "held.keys[at] <= worst", "held.keys[at] < worst", IN_VIEW),
-    Mutant("lab/readers/lobster", "excess > 0", "excess < 0", IN_VIEW),
-    Mutant("lab/readers/ticks", "(before > 0) & (before != price)", "before < 0", QUOTED),
-    Mutant("lab/readers/bars", "interval - 1 if", "0 if", BAR_END),
-    Mutant("lab/cut", "                self._levels.pop(level, None)\n", "", PIECE),
     # The lab: a fee that every piece of a fill pays whole; a drawdown that begins where it is seen.
-    Mutant("lab/fills", "            fee -= paid\n", "", TRIPS),
-    Mutant("lab/performance", "ts[np.maximum(begins - 1, 0)]", "ts[begins]", FALLEN),
     # A backtest: a request or an answer late; interest that forgets; points off their grid; a place that is
     # another's; a horizon too soon; a size that the strategy hears of; a future that is left as it was.
-    Mutant("trial", "max(cells[ARRIVED], wanted)", "max(cells[ARRIVED], wanted + 1_000_000)", AS_RUN),
     Mutant("trial", "(waits and arrival(run) <= now)", "(waits and arrival(run) < now - 100_000)", AS_RUN),
-    Mutant("account", "cells[left] = rest % YEAR_MS", "cells[left] = 0", INTEREST),
-    Mutant("account", "if points[k].ts % step == 0:", "if k % 2 == 0:", COURSE),
-    Mutant("estimate", "ahead - (lost - after)", "ahead - lost", BOTH_ENDS),
-    Mutant("delay", "rows[cells[ROW] + 1, TS] <= ts", "rows[cells[ROW] + 1, TS] < ts", WAY),
-    Mutant("markout", "if row.ts + HORIZONS_NS[k] > ts:", "if row.ts + HORIZONS_NS[k] >= ts:", LATER),
-    Mutant("impact", "ladder.levels[level].qty if level >= 0 else 0", "0", IN_TURN),
-    Mutant("trial", "joined.lots // multiple - joined.told", "joined.lots - joined.told", LARGER),
-    Mutant("lab/lookahead", "        return place\n", "        return length\n", FUTURE),
     # Bars: a fill at the close that nobody knew; a limit that is only touched; an order that meets the bar it was decided
     # at; a value that forgets its last price; a debt or a short that is free; a closed position that is still counted;
     # a fall that ends before it began; what a set left behind for the next.
-    Mutant("lab/bar_rules", "first = bars.opened(bar)", "first = bar.price", BAR_RULES),
-    Mutant("lab/bar_rules", "    if beyond > 0 or (", "    if beyond >= 0 or (", BAR_RULES),
-    Mutant("lab/bar_rules", "max(first, limit) if side == BID else min(first, limit)", "limit", BAR_RULES),
-    Mutant("lab/bar_rules", "times * rate - (-(amount", "times * rate + ((amount", SHARE),
-    Mutant("lab/bar_rules", "max(cost, terms[accounts.LEAST_E9]) if cost >= 0 else cost", "cost", BARS),
-    Mutant("lab/bar_account", "order.since = order.met = ts", "order.since = order.met = ts - 1", BARS),
-    Mutant("lab/bar_account", "signed * view.last_price * worth", "signed * price * worth", BARS),
-    Mutant("lab/bar_account", "debt = max(-account.cash, 0)", "debt = 0", BARS),
-    Mutant("lab/bar_account", "            block.rounds[b, i] = 0\n", "", ROUNDS),
-    Mutant("lab/bar_account", "gross += abs(held)", "gross += held", CARRIED),
-    Mutant("lab/bar_account", "        account.peak_ts = before_ts\n", "        account.peak_ts = ts\n", COURSE),
-    Mutant("lab/bar_account", "below + loss * loss", "below + loss", COURSE),
-    Mutant("lab/bar_loop", "reach + qty > most", "reach > most", EDGE),
-    Mutant("lab/bar_loop", "            at = np.int64(0)  # a hook", "            at += 1  # a hook", BARS),
-    Mutant("lab/bar_loop", "bar = bars[k]\n", "bar = bars[min(k + 1, len(bars) - 1)]\n", BAR_RULES),
-    Mutant("lab/bar_loop", "decide(block, b, rules, bars[j])", "decide(block, b, rules, bars[-1])", LATER),
-    Mutant(
-        "lab/bars",
-        "states = strategies.states(grid.loaded, sets",
-        "states = strategies.states(grid.loaded, 1 + sets",
-        APART,
-    ),
     # Searches: a set that is run again, a ledger of another search, what is embargoed, purged or tested trained on; a
     # test with all the cash there was at first; luck that does not grow with the trials; runs that forget to wrap.
-    Mutant("lab/optimize", "if ledger.get(key(each)) is None}", "}", STOPPED),
-    Mutant("lab/ledger", "if known and known.get(name) != of[name]", "if False", LEDGER),
-    Mutant("lab/folds", "(0, begin - purge)", "(0, begin)", PURGED),
-    Mutant("lab/folds", "(end + behind, moments)", "(end, moments)", PURGED),
-    Mutant("lab/folds", "until = ends[first:last].max()", "until = ends[last - 1]", LABELS),
-    Mutant("lab/validate", "        cash_e9 = int(equity[-1])\n", "", WALKED),
-    Mutant("lab/overfit", "(trials * math.e)", "trials", DEFLATED),
-    Mutant("lab/overfit", "steps - began) % periods", "steps - began) % (periods + 1)", BOOTSTRAP),
     # The shipper: a message that does not say which one it follows on; an epoch that has many under way at once, while
     # some of the one before may still come; a reader who takes these for good.
     Mutant("cold/shipment", "            EXPECTED_SEQUENCE: str(self._sequence),\n", "", SHIPPED),
@@ -666,11 +537,8 @@ MUTANTS = (
     Mutant("cold/delivery", "if parcel.epoch < self.epoch:", "if parcel.epoch < 0:", SHIPPED),
     # All together: a sync that does not happen, of the journal, of a snapshot or of its name; a checksum that nobody
     # looks at; a message that does not say which one it follows on.
-    Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", "", ALL),
     Mutant("cold/image", "            disk.fdatasync(file)\n", "", ALL),
     Mutant("cold/image", "        raise\n    disk.sync_names()\n", "        raise\n", ALL),
-    Mutant("cold/segment", "crc32c(payload) != payload_crc or ", "", ALL),
-    Mutant("cold/shipment", "            EXPECTED_SEQUENCE: str(self._sequence),\n", "", ALL),
     # An order to die that is carried out again and again; proofs that see nothing.
     Mutant("cold/labels", "os.O_CREAT | os.O_EXCL", "os.O_CREAT", DIES_ONCE),
     Mutant("cold/labels", "if self.left != 0:", "if self.left > 0:", DIES_THERE),

@@ -85,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ultra {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for group in (
-        trade, generate, backtests, optimize, data, replays, journal, desk, views, ship, machine, rings, captures, venue,
-        chaos,
+        trade, generate, backtests, optimize, data, replays, journal, desk, views, ship, machine, rings, captures,
+        venue, chaos,
     ):  # fmt: skip
         group.add(commands)
     return parser
