@@ -62,6 +62,7 @@ def _code_of(error: Exception) -> int:
         "ExchangeError": USAGE, "OperatorError": USAGE, "OrderServerError": USAGE, "LoadError": USAGE,
         "DeskError": USAGE, "CommandError": USAGE, "ProjectionError": JOURNAL, "ServeError": USAGE,
         "CapsuleError": JOURNAL, "ImageError": JOURNAL,
+        "DataError": USAGE, "LabError": USAGE, "DamagedError": DAMAGED, "TapeError": DAMAGED,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
