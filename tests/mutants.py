@@ -515,6 +515,16 @@ MUTANTS = (
     # A tape: a chunk is believed, or a file that was cut, or an index; a column is not put back together.
     # A hole in a feed is not seen, or what goes away goes last; a price off the tick is taken for one on it.
     Mutant("lab/readers/feed", "if found != said:\n            best", "if not found:\n            best", BEST_SAID),
+    Mutant("lab/readers/feed", "whole = event.before_id == last\n", "whole = True\n", UPDATES),
+    Mutant("lab/readers/feed", "whole = event.first_id <= last + 1\n", "whole = True\n", UPDATES),
+    Mutant("lab/readers/feed", "for gone in (True, False):", "for gone in (False, True):", ON_THE_WAY),
+    Mutant(
+        "binance",
+        "    if not same and cells[DIFFERS]",
+        "    if not same and cells[FILLED] < 0 and cells[DIFFERS]",
+        BEST_SAID,
+    ),
+    Mutant("lab/readers/scale", "        if rest:\n", "        if rest < 0:\n", OFF_TICK),
     # A fill that the cancel behind it repeats; what of a trade was no order; levels of a record that is over.
     # The scanner of plain lines: a hole is passed, a price that stands twice, a line of another symbol.
     Mutant("binance", "and about[NUMBERED] != before:", "and before < 0:", SCANNED),

@@ -298,8 +298,8 @@ STRANGE_LINES = [
     line(9, {**trade("trade"), "p": "0.3"}).replace('"0.3"', "0.3"), line(9, trade("trade", price="-1")),
     line(9, trade("trade", price="0.0000000001")), line(9, trade("trade", price="99999999999")), "17 {\n",
     line(9, {"e": "depthUpdate", "s": SYMBOL}),
-    line(9, depth(Message([(1, 1), (1, 2), (1, 0)], [], 1), 101, 100, True)),
-    line(9, depth(Message([(1, 1), (3, 1), (2, 0)], [], 1), 101, 100, True)),
+    line(9, depth(Message([(1, 1), (1, 2), (1, 0)], [], 1), 102, 101, True)),
+    line(9, depth(Message([(1, 1), (3, 1), (2, 0)], [], 1), 102, 101, True)),
     line(9, trade("trade"))[:-9], "\n", "x\n",
 ]  # fmt: skip
 
@@ -309,7 +309,8 @@ STRANGE_LINES = [
 def test_a_strange_line_is_read_as_the_reader_reads_it(
     place: Path, monkeypatch: pytest.MonkeyPatch, number: int, again: bool
 ) -> None:
-    begin = line(0, snapshot([{2: 5}, {4: 5}], 100)) + line(1, trade("trade"))
+    begin = line(0, snapshot([{2: 5}, {4: 5}], 100)) + line(1, depth(Message([], [], 1), 101, 100, True))
+    begin += line(1, trade("trade"))
     place.write_text(begin + STRANGE_LINES[number] + (line(10, trade("trade")) if again else ""))
     slow, quick = both(place, monkeypatch, 1 << 20)
     assert quick == slow

@@ -67,10 +67,10 @@ def _code_of(error: Exception) -> int:
         "ExchangeError": USAGE, "OperatorError": USAGE, "OrderServerError": USAGE, "LoadError": USAGE,
         "DeskError": USAGE, "CommandError": USAGE, "ProjectionError": JOURNAL, "ServeError": USAGE,
         "CapsuleError": JOURNAL, "ImageError": JOURNAL, "BacktestError": USAGE, "TermsError": USAGE,
-        "PerformanceError": USAGE, "LabError": USAGE, "DataError": DAMAGED, "TapeError": DAMAGED,
-        "SearchError": USAGE, "BarError": USAGE, "JobError": LOST,
-        "ShipError": NO, "LineError": USAGE, "BerthError": USAGE,
-        "DeliveryError": JOURNAL, "LandingError": JOURNAL, "ParcelError": USAGE, "LabelError": USAGE,
+        "PerformanceError": USAGE, "LabError": USAGE, "DataError": USAGE, "DamagedError": DAMAGED, "TapeError": DAMAGED,
+        "SearchError": USAGE, "BarError": USAGE, "JobError": LOST, "ShipError": NO, "LineError": USAGE,
+        "BerthError": USAGE, "DeliveryError": JOURNAL, "LandingError": JOURNAL, "ParcelError": USAGE,
+        "LabelError": USAGE,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
