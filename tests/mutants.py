@@ -112,6 +112,9 @@ TWICE = """            try:
                 self._disk.fdatasync(self._file)
 """
 AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
+BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
+SCANNED = "test_lab_captures.py::test_the_scanner_says_what_the_reader_says"
+TWICE_IN_ONE = "test_lab_captures.py::test_a_strange_line_is_read_as_the_reader_reads_it[False-6]"
 
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
@@ -485,6 +488,17 @@ MUTANTS = (
     Mutant("cold/segment", "crc32c(header[:56], chain)", "crc32c(header, chain)", CHAIN),
     Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
     Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
+    Mutant(
+        "binance",
+        "    if not same and cells[DIFFERS]",
+        "    if not same and cells[FILLED] < 0 and cells[DIFFERS]",
+        BEST_SAID,
+    ),
+    # A fill that the cancel behind it repeats; what of a trade was no order; levels of a record that is over.
+    # The scanner of plain lines: a hole is passed, a price that stands twice, a line of another symbol.
+    Mutant("binance", "and about[NUMBERED] != before:", "and before < 0:", SCANNED),
+    Mutant("binance", "        if listed[at, 1] == price:\n", "        if price < 0:\n", TWICE_IN_ONE),
+    Mutant("binance", "if k == length and (", "if k >= 0 and (", SCANNED),
     *LAB,
     *BARS_LAB,
 )

@@ -3,12 +3,13 @@ a dict that applies everything; a missing update is seen, and the book is then e
 
 import gzip
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loops import loop
 from recorded import data as recorded
@@ -16,7 +17,7 @@ from recorded import data as recorded
 from ultra.hot import JIT
 from ultra.hot import book as books
 from ultra.lab.data import DataError, load
-from ultra.lab.readers import bars, capture, scale, venues
+from ultra.lab.readers import bars, capture, fast, scale, venues
 from ultra.lab.readers.feed import Book
 from ultra.lab.readers.lines import Lines
 from ultra.lab.tape import Tape
@@ -96,7 +97,7 @@ def ticks_of(tape: Tape, book: list[dict[int, int]]) -> list[dict[int, int]]:
     return [{p * 10**8 // tick: q * 10**7 // lot for p, q in side.items()} for side in book]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200 if JIT else 60)
 @given(MESSAGES, st.booleans(), st.integers(0, 6), st.integers(0, 6), st.integers(-3, 4))
 def test_a_book_follows_its_updates_and_is_empty_after_a_hole(
     place: Path, messages: list[Message], spot: bool, taken: int, seen: int, off: int
@@ -238,6 +239,93 @@ def test_checksums_are_those_of_published_examples() -> None:
     assert venues.okx_checksum(book) == -1881014294  # of "3366.1:7:3366.8:9:3366:6:3368:8", OKX's documentation
     book.texts[ASK].clear()
     assert venues.kraken_checksum(book) == 0xFFFFFFFF & __import__("zlib").crc32(b"3366173366" + b"6")
+
+
+# ---- The scanner of plain lines, held against the reader that knows every rule. ----
+
+
+NOISE = [
+    trade("trade"), trade("aggTrade", maker=False), {**trade("trade"), "X": "NA"}, {"e": "kline", "k": {"s": "]}"}},
+    {**trade("trade"), "s": "ZZ"}, {**trade("trade"), "q": "0"}, {"result": None, "id": 1},
+    {**trade("aggTrade"), "s": "ZZ"},
+    {**trade("trade"), "X": "MARKET"},
+]  # fmt: skip
+QUOTES = st.tuples(st.integers(-2, 2), st.integers(1, 4), st.integers(0, 1))
+
+
+def both(place: Path, monkeypatch: pytest.MonkeyPatch, block: int, **given: Any) -> list[Any]:
+    """What a file comes to without and with the scanner: records with their rows, what was counted; or why it can't."""
+    found = []
+    monkeypatch.setattr(fast, "BLOCK_BYTES", block)
+    for quick in (False, True):
+        monkeypatch.setattr(capture, "is_fast", lambda files, venue, quick=quick: quick)
+        try:
+            tape = load(place, **given)
+            parts = [np.zeros(0, RECORD), *tape.read(1 << 10)]
+            found.append((np.concatenate(parts).tolist(), tape.notes, tape.instruments))
+        except DataError as error:
+            found.append(str(error))
+    return found
+
+
+@settings(max_examples=100 if JIT else 40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(MESSAGES, st.booleans(), st.lists(st.tuples(st.integers(0, 12), st.integers(0, 8)), max_size=6),
+       st.lists(st.tuples(st.integers(0, 12), QUOTES), max_size=6), st.integers(-1, 12),
+       st.integers(30, 400))  # fmt: skip
+def test_the_scanner_says_what_the_reader_says(
+    place: Path, monkeypatch: pytest.MonkeyPatch, messages: list[Message], spot: bool, noise: list[tuple[int, int]],
+    quotes: list[tuple[int, tuple[int, int, int]]], lost: int, block: int,
+) -> None:  # fmt: skip
+    rows, last = [snapshot([{}, {}], 100)], 100
+    for number, message in enumerate(messages):
+        if number != lost:
+            rows.append(depth(message, last + 1, last, spot))
+        last += message.ids
+    for at, pick in noise:
+        rows.insert(min(at, len(rows)), NOISE[pick])
+    for at, (off, price, named) in quotes:
+        quote = {"e": "bookTicker", "E": 1105} if named else {}
+        best = {"u": 101 + at + off, "s": SYMBOL, "b": f"{price / 10}", "B": "0.01", "a": "0.7", "A": "0.020"}
+        rows.insert(min(at, len(rows)), quote | best)
+    text = "".join(f"{1_700_000_000_000_000_000 + k} {json.dumps(row if k % 3 else {'stream': 'x', 'data': row})}\n"
+                   if k % 4 == 1 else line(k, row) for k, row in enumerate(rows))  # fmt: skip
+    place.write_text(text)
+    slow, quick = both(place, monkeypatch, block)
+    assert quick == slow
+
+
+STRANGE_LINES = [
+    line(9, {**trade("trade"), "p": "0.3"}).replace('"0.3"', "0.3"), line(9, trade("trade", price="-1")),
+    line(9, trade("trade", price="0.0000000001")), line(9, trade("trade", price="99999999999")), "17 {\n",
+    line(9, {"e": "depthUpdate", "s": SYMBOL}),
+    line(9, depth(Message([(1, 1), (1, 2), (1, 0)], [], 1), 102, 101, True)),
+    line(9, depth(Message([(1, 1), (3, 1), (2, 0)], [], 1), 102, 101, True)),
+    line(9, trade("trade"))[:-9], "\n", "x\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(STRANGE_LINES)))
+@pytest.mark.parametrize("again", [False, True])
+def test_a_strange_line_is_read_as_the_reader_reads_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch, number: int, again: bool
+) -> None:
+    begin = line(0, snapshot([{2: 5}, {4: 5}], 100)) + line(1, depth(Message([], [], 1), 101, 100, True))
+    begin += line(1, trade("trade"))
+    place.write_text(begin + STRANGE_LINES[number] + (line(10, trade("trade")) if again else ""))
+    slow, quick = both(place, monkeypatch, 1 << 20)
+    assert quick == slow
+    place.write_text(begin)
+    slow, quick = both(place, monkeypatch, 1 << 20, tick="0.25")
+    assert quick == slow and "no whole number" in quick
+
+
+@pytest.mark.slow
+def test_a_recorded_capture_is_scanned_as_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with gzip.open(recorded("binance", "cm", "btcusd_perp_20240808.gz")) as file:
+        path.write_bytes(b"".join(islice(file, 20_000)))
+    slow, quick = both(path, monkeypatch, 1 << 20)
+    assert quick == slow and len(quick[0]) > 80_000
 
 
 # ---- Recorded days. ----

@@ -67,6 +67,8 @@ def _code_of(error: Exception) -> int:
         "CapsuleError": JOURNAL, "ImageError": JOURNAL, "BacktestError": USAGE, "TermsError": USAGE,
         "PerformanceError": USAGE, "LabError": USAGE, "DataError": DAMAGED, "TapeError": DAMAGED,
         "SearchError": USAGE, "BarError": USAGE, "JobError": LOST,
+        "CapsuleError": JOURNAL, "ImageError": JOURNAL,
+        "DataError": USAGE, "LabError": USAGE, "DamagedError": DAMAGED, "TapeError": DAMAGED,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE

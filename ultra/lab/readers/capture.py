@@ -7,7 +7,7 @@ clears it. Known bad case: where the finest quantity and the largest are more th
 are rounded to a coarser lot, to one at least; `notes` counts the instruments. A `lot` that is given is held to.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
@@ -16,9 +16,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from ...venues import binance
 from ...wire import RECORD
+from ..sniff import sniff
 from ..tape import Instrument, Tape, introduced
-from . import DataError, noted, scale
+from . import DataError, fast, noted, scale
 from .bars import Wish
 from .feed import Book, Event, Feed, Quote, Snapshot, Trade, Trouble, Update, Venue
 from .lines import Line, Lines
@@ -96,11 +98,11 @@ def venue_of_files(files: Lines, name: str) -> Venue:
     return found
 
 
-def events_of(files: Lines, venue: Venue, line: Line) -> Any:
+def events_of(files: Lines, venue: Venue, line: Line) -> Sequence[Event]:
     """What a line says. DataError names it when it says something in another form than the venue's."""
     try:
         return venue.parse(line.said, line.asked)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(
             f"{files.where(line.row)}: no message of {venue.name}: {type(error).__name__} {error}"
         ) from error
@@ -109,22 +111,50 @@ def events_of(files: Lines, venue: Venue, line: Line) -> Any:
 def survey(files: Lines, venue: Venue) -> dict[str, Seen]:
     """Read everything once: which instruments there are, and their decimals. In order of appearance."""
     found: dict[str, Seen] = {}
-    last, waiting = "", []
-    for line in files:
+    nameless: list[tuple[Line, Event]] = []  # old snapshots, which do not say of what they are
+    scanner = binance.create(fast.SYMBOL_MAX, page_max=64)
+
+    def take(line: Line) -> None:
         for event in events_of(files, venue, line):
             if not event.symbol:
-                waiting.append((line, event))  # an old snapshot that does not say of what it is
+                nameless.append((line, event))
                 continue
-            last = event.symbol
+            binance.add(scanner, event.symbol)
             try:
                 _note(found.setdefault(event.symbol, Seen()), event)
             except ValueError as error:
                 raise DataError(f"{files.where(line.row)}: {event.symbol}: {error}") from error
-    if waiting and len(found) != 1:
-        raise DataError(f"{files.where(waiting[0][0].row)}: a snapshot without a symbol, and {len(found)} are recorded")
-    for _, event in waiting:
-        _note(found[last], event)
+
+    if is_fast(files, venue):
+        fast.survey(files, scanner, take)
+    else:
+        for line in files:
+            take(line)
+    for index, seen in enumerate(found.values()):
+        if index < int(scanner.cells[binance.KNOWN]):
+            _add(seen, scanner.about[index].tolist())
+    if nameless and len(found) != 1:
+        where = files.where(nameless[0][0].row)
+        raise DataError(f"{where}: a snapshot without a symbol, and {len(found)} are recorded")
+    for _, event in nameless:
+        _note(next(iter(found.values())), event)
     return found
+
+
+def is_fast(files: Lines, venue: Venue) -> bool:
+    """Whether the lines are those that `ultra.venues.binance` looks through."""
+    return venue.name == "BINANCE" and all(sniff(path) == "capture" for path in files.paths)
+
+
+def _add(seen: Seen, about: list[int]) -> None:
+    """What the scanner counted."""
+    seen.updates += about[binance.UPDATES]
+    seen.quotes += about[binance.QUOTES]
+    seen.trades += about[binance.SINGLES]
+    seen.summed += about[binance.SUMS]
+    seen.price.digits = max(seen.price.digits, about[binance.PRICE_DIGITS])
+    seen.qty.digits = max(seen.qty.digits, about[binance.QTY_DIGITS])
+    seen.qty.greatest = max(seen.qty.greatest, about[binance.QTY_GREATEST])
 
 
 def _note(seen: Seen, event: Event) -> None:
@@ -184,15 +214,27 @@ def records(
             books[instrument.symbol].live = True
     quotes = frozenset(name for name in books if not seen[name].updates and not seen[name].snapshots)
     feed, only = Feed(venue, books, trouble, quotes=quotes), instruments[0].symbol
+
+    def take(line: Line, event: Event) -> None:
+        if isinstance(event, Trade) and event.summed and event.symbol in books and seen[event.symbol].trades:
+            return  # they are in the stream of single trades
+        try:
+            feed.take(line.row, line.ts_recv, event if event.symbol else event._replace(symbol=only))
+        except DataError as error:
+            raise DataError(f"{files.where(line.row)}: {error}") from error
+
+    def parse(line: Line) -> Sequence[Event]:
+        return events_of(files, venue, line)
+
+    if is_fast(files, venue) and not any(book.qty.snaps or book.price.snaps for book in books.values()):
+        reading = fast.Reading(files, instruments, feed, books, trouble, parse, take)
+        for index, instrument in enumerate(instruments):
+            reading.begin(index, seen[instrument.symbol].trades > 0, instrument.symbol in quotes)
+        yield from reading.records()
+        return
     for line in files:
-        for event in events_of(files, venue, line):
-            if isinstance(event, Trade) and event.summed and event.symbol in books and seen[event.symbol].trades:
-                continue  # they are in the stream of single trades
-            named = event if event.symbol else event._replace(symbol=only)
-            try:
-                feed.take(line.row, line.ts_recv, named)
-            except DataError as error:
-                raise DataError(f"{files.where(line.row)}: {error}") from error
+        for event in parse(line):
+            take(line, event)
         if len(feed.rows) >= ROWS:
             yield np.array(feed.rows, RECORD)
             feed.rows.clear()

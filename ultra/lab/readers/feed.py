@@ -165,7 +165,7 @@ class Feed:
         """The book is this now: what is no longer there goes first, so that nothing crosses on the way."""
         wanted = [{book.price(level[0]): level for level in side} for side in sides]
         for side in (BID, ASK):
-            for price in [price for price in book.levels[side] if price not in wanted[side]]:
+            for price in sorted(price for price in book.levels[side] if price not in wanted[side]):
                 self._set(book, side, price, 0, ())
         for side in (BID, ASK):
             for price, level in wanted[side].items():
@@ -242,13 +242,16 @@ class Feed:
         if not book.live:
             return
         self.agreed += 1
+        said, found = [], []
         for side, level in ((BID, told.bid), (ASK, told.ask)):
             held = book.levels[side]
             best = (max if side == BID else min)(held, default=0)
-            said = (book.price(level[0]), book.qty(level[1]))
-            if (best, held.get(best, 0)) != said:
-                words = f"{told.symbol}: update {told.last_id} has best {level[0]} x {level[1]}, the book another"
-                self._trouble(row, "best differs", words)
+            found.append((best, held.get(best, 0)))
+            said.append((book.price(level[0]), book.qty(level[1])))
+        if found != said:
+            best_said = " / ".join(f"{level[0]} x {level[1]}" for level in (told.bid, told.ask))
+            words = f"{told.symbol}: update {told.last_id} has best {best_said}, the book another"
+            self._trouble(row, "best differs", words)
 
     def _check(self, book: Book, row: int, said: int | None) -> None:
         if said is None or self._venue.checksum is None:

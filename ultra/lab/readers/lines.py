@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
+from ...cold import source
 from . import DataError
 
 LINE_BITS: Final = 40
@@ -34,18 +37,18 @@ class Lines:
     """Some files, read from the beginning as often as wanted."""
 
     def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
+        self.paths = paths
         self.cut = ""  # where a file ended too soon, when one did
 
     def where(self, row: int) -> str:
         """A row as a user finds it."""
         number = row >> LINE_BITS
-        return f"{self._paths[number]} line {row & ((1 << LINE_BITS) - 1)}"
+        return f"{self.paths[number]} line {row & ((1 << LINE_BITS) - 1)}"
 
     def __iter__(self) -> Iterator[Line]:
         answers: list[Line] = []
         streams = []
-        for number, path in enumerate(self._paths):
+        for number, path in enumerate(self.paths):
             if _is_answers(path):
                 answers += self._lines(number, path)
             else:
@@ -64,7 +67,7 @@ class Lines:
             with open_binary(path) as stream:
                 for number, raw in enumerate(stream, 1):
                     try:
-                        found = _parsed(base + number, raw)
+                        found = parsed(base + number, raw)
                     except ValueError as error:
                         if raw.endswith(b"\n"):
                             raise DataError(f"{path} line {number}: {error}") from error
@@ -74,6 +77,23 @@ class Lines:
                         yield found
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             self.cut = f"{path} line {number + 1}: the gzip data end or break here: {error}"
+
+    def blocks(self, path: Path, size: int) -> Iterator[tuple[Any, bool]]:
+        """A file as bytes of whole lines that can be written, and whether the last of them ends as a line should. Of
+        one whose gzip breaks what came before; `cut` then says so."""
+        held = b""
+        try:
+            for block in source.ahead(path, size, hashed=False):
+                held += block.data
+                stop = held.rfind(b"\n") + 1
+                if stop:
+                    yield np.frombuffer(bytearray(held[:stop]), np.uint8), True
+                    held = held[stop:]
+        except source.SourceError as error:
+            self.cut = str(error)
+            return
+        if held:
+            yield np.frombuffer(bytearray(held + b"\n"), np.uint8), False
 
 
 def open_binary(path: Path) -> Any:
@@ -91,8 +111,8 @@ def _is_answers(path: Path) -> bool:
         return False
 
 
-def _parsed(row: int, raw: bytes) -> Line | None:
-    """ValueError when it is none of the forms."""
+def parsed(row: int, raw: bytes) -> Line | None:
+    """A line; None of one that says nothing. ValueError when it is none of the forms."""
     if raw[:1].isdigit():
         stamp, _, rest = raw.partition(b" ")
         if stamp.endswith(b":"):

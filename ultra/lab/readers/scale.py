@@ -23,6 +23,8 @@ KNOWN_MAX: Final = 1 << 20  # texts remembered
 
 def e9(text: str) -> int:
     """Decimal text as whole 1e-9ths. ValueError when it is none, or has a digit behind the ninth."""
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is no decimal text")
     whole, _, rest = text.partition(".")
     if len(rest) <= DIGITS_MAX and (whole.isdigit() or whole[1:].isdigit()) and (not rest or rest.isdigit()):
         return int(whole + rest) * int(10 ** (DIGITS_MAX - len(rest)))
@@ -55,7 +57,7 @@ class Texts:
     """Decimal texts of one unit as whole numbers. The same texts come again and again, so they are remembered."""
 
     def __init__(self, unit_e9: int, what: str, snap: bool = False) -> None:
-        self._unit, self._what, self._snap = unit_e9, what, snap
+        self._unit, self._what, self.snaps = unit_e9, what, snap
         self._known: dict[str, int] = {}
 
     def __call__(self, text: str) -> int:
@@ -69,7 +71,7 @@ class Texts:
         return found
 
     def _units(self, text: str) -> int:
-        if self._snap:
+        if self.snaps:
             value = Decimal(text) * E9
             found = int((value / self._unit).to_integral_value())
             return max(found, 1) if value > 0 else found
