@@ -134,6 +134,9 @@ AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
 SCANNED = "test_lab_captures.py::test_the_scanner_says_what_the_reader_says"
 TWICE_IN_ONE = "test_lab_captures.py::test_a_strange_line_is_read_as_the_reader_reads_it[False-6]"
 BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
+BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
+SCANNED = "test_lab_captures.py::test_the_scanner_says_what_the_reader_says"
+TWICE_IN_ONE = "test_lab_captures.py::test_a_strange_line_is_read_as_the_reader_reads_it[False-6]"
 
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
@@ -524,7 +527,6 @@ MUTANTS = (
         "    if not same and cells[FILLED] < 0 and cells[DIFFERS]",
         BEST_SAID,
     ),
-    Mutant("lab/readers/scale", "        if rest:\n", "        if rest < 0:\n", OFF_TICK),
     # A fill that the cancel behind it repeats; what of a trade was no order; levels of a record that is over.
     # The scanner of plain lines: a hole is passed, a price that stands twice, a line of another symbol.
     Mutant("binance", "and about[NUMBERED] != before:", "and before < 0:", SCANNED),
