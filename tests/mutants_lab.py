@@ -43,6 +43,9 @@ LEANS = "test_examples.py::test_a_maker_quotes_both_sides_moves_and_leans_and_ke
 STOIKOV = "test_examples.py::test_quotes_are_avellaneda_and_stoikovs_rounded_outwards"
 MADE = "test_examples.py::test_made_bars_are_lawful_and_draws_are_normal"
 
+SCANNED = "test_lab_captures.py::test_the_scanner_says_what_the_reader_says"
+TWICE_IN_ONE = "test_lab_captures.py::test_a_strange_line_is_read_as_the_reader_reads_it[False-6]"
+BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
 LAB = (
     # Indicators: the queue of highs forgets too late, or keeps the wrong ones; a block that is not the window.
     Mutant("hot/indicators/extremes", "<= now - length:", "< now - length:", TWIN),
@@ -104,4 +107,15 @@ LAB = (
     Mutant("impact", "ladder.levels[level].qty if level >= 0 else 0", "0", IN_TURN),
     Mutant("trial", "joined.lots // multiple - joined.told", "joined.lots - joined.told", LARGER),
     Mutant("lab/lookahead", "        return place\n", "        return length\n", FUTURE),
+    Mutant("lab/readers/feed", "if found != said:\n            best", "if not found:\n            best", BEST_SAID),
+    Mutant(
+        "binance",
+        "    if not same and cells[DIFFERS]",
+        "    if not same and cells[FILLED] < 0 and cells[DIFFERS]",
+        BEST_SAID,
+    ),
+    # The scanner of plain lines: a hole is passed, a price that stands twice, a line of another symbol.
+    Mutant("binance", "and about[NUMBERED] != before:", "and before < 0:", SCANNED),
+    Mutant("binance", "        if listed[at, 1] == price:\n", "        if price < 0:\n", TWICE_IN_ONE),
+    Mutant("binance", "if k == length and (", "if k >= 0 and (", SCANNED),
 )

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import mutants
 import mutants_bars
+import mutants_cold
 import mutants_lab
 import pytest
 from mutant import Mutant
 from mutants import MUTANTS
 
 ROOT = Path(__file__).parent.parent
-FILES = (mutants, mutants_lab, mutants_bars)
+FILES = (mutants, mutants_cold, mutants_lab, mutants_bars)
 # One failing assertion or exception in one test; not a file that no longer imports, nor a name that is not there.
 FAILED = re.compile(r"^1 failed(, \d+ passed)? in ", re.MULTILINE)
 
