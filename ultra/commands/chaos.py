@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
         "--folder",
         type=Path,
         metavar="DIR",
-        help="where the runs lie; one that failed is kept (default a new one in /tmp)",
+        help="where the runs lie; one that failed is kept (default a temporary one)",
     )
     configuration(parser)
 

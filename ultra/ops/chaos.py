@@ -134,19 +134,29 @@ class Chaos:
             wrong += self._ended(code, found, plan, victims)
             least = victims.durable if job.steps or self._both_died(plan) else victims.processed
             wrong += proven(witness, self._undisturbed, victims.journal, victims.db, least)
+            wrong += self._mirrored(Path(f"{victims.journal}-mirror"), code)
         finally:
             victims.stop()
             witness.close()
         self.runs.append({"run": number, "code": code, "inputs": witness.through, "hashes": witness.hashes,
                           "folder": str(folder), "wrong": wrong})  # fmt: skip
         for kill in plan:
-            kill.number = len(self.kills)
+            kill.number = self._met
             kill.wrong = wrong if job.steps else kill.wrong
             self.kills.append(kill)
             if self._told is not None:
                 self._told(kill)
         if not wrong:
             shutil.rmtree(folder)
+
+    def _mirrored(self, folder: Path, code: int) -> Iterator[str]:
+        """What is wrong with the second journal of a run, if it has one."""
+        if folder.is_dir():
+            witness = Witness(folder, self._undisturbed)
+            yield from (f"mirror: {what}" for what in witness.catch_up())
+            if code == 0 and witness.through < self._undisturbed.inputs:
+                yield f"mirror: it has inputs below {witness.through} of a run that ended in good order"
+            witness.close()
 
     def _both_died(self, plan: list[Kill]) -> bool:
         """Then what only the ring held is gone, if nobody comes back to it."""
