@@ -65,10 +65,8 @@ def _code_of(error: Exception) -> int:
         "ExchangeError": USAGE, "OperatorError": USAGE, "OrderServerError": USAGE, "LoadError": USAGE,
         "DeskError": USAGE, "CommandError": USAGE, "ProjectionError": JOURNAL, "ServeError": USAGE,
         "CapsuleError": JOURNAL, "ImageError": JOURNAL, "BacktestError": USAGE, "TermsError": USAGE,
-        "PerformanceError": USAGE, "LabError": USAGE, "DataError": DAMAGED, "TapeError": DAMAGED,
-        "SearchError": USAGE, "BarError": USAGE, "JobError": LOST,
-        "CapsuleError": JOURNAL, "ImageError": JOURNAL,
-        "DataError": USAGE, "LabError": USAGE, "DamagedError": DAMAGED, "TapeError": DAMAGED,
+        "PerformanceError": USAGE, "SearchError": USAGE, "BarError": USAGE, "JobError": LOST, "DataError": USAGE,
+        "LabError": USAGE, "DamagedError": DAMAGED, "TapeError": DAMAGED,
     }  # fmt: skip
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) and error.filename:
         return USAGE
