@@ -76,10 +76,13 @@ def _bars(given: argparse.Namespace) -> int:
 
     show_compiling()
     step_s = EVERY[given.every]
-    tape = synthetic.several(
-        given.bars, given.instruments, seed=given.seed, step_s=step_s,
-        volatility=given.volatility, trend=given.trend, pull=given.pull,
-    )  # fmt: skip
+    try:
+        tape = synthetic.several(
+            given.bars, given.instruments, seed=given.seed, step_s=step_s,
+            volatility=given.volatility, trend=given.trend, pull=given.pull,
+        )  # fmt: skip
+    except tapes.TapeError as error:
+        raise ConfigError("command line", (str(error),)) from error
     if tape_wanted:
         tapes.write(given.output, tape)
     else:
