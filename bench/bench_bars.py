@@ -2,8 +2,8 @@
 
     pytest bench/bench_bars.py --benchmark-only          make peers: with vectorbt, in an environment of its own
 
-Ours: `run_bars` of `ultra.strategies.cross:GoldenCross`, all cores, each set with cash, fees, drawdown and moments of
-its returns: the general path, nothing of the strategy is known to the engine. Theirs: `MA.run` of all windows,
+Ours: `run_bars` of `ultra.strategies.whole_cross:WholeCross`, all cores, each set with cash, fees, drawdown and moments
+of its returns: the general path, nothing of the strategy is known to the engine. Theirs: `MA.run` of all windows,
 crosses, `Portfolio.from_signals` with the same fees, as many sets at a time as fit into memory, `sharpe_ratio` and
 `total_return` read. Memory is what the process grew to (VmHWM), its tape and parameters taken off.
 """
@@ -22,7 +22,7 @@ from ultra.lab import bar_tape
 from ultra.lab.bars import Terms, run_bars
 from ultra.lab.tape import Instrument, Tape
 from ultra.lab.terms import Fees
-from ultra.strategies.cross import GoldenCross
+from ultra.strategies.whole_cross import WholeCross
 from ultra.wire import BAR, RECORD
 
 BARS, SETS = 100_000, 10_000
@@ -64,8 +64,8 @@ TERMS = Terms(cash=1_000_000, fees=Fees(taker_bps=1))
 @pytest.mark.parametrize("threads", [1, 2])
 def test_grid(benchmark, threads):
     bars, given = tape(), columns(SETS)
-    run_bars(GoldenCross, bars, {name: values[:1] for name, values in given.items()}, terms=TERMS)
-    timed(benchmark, lambda: run_bars(GoldenCross, bars, given, terms=TERMS, threads=threads), SETS * BARS)
+    run_bars(WholeCross, bars, {name: values[:1] for name, values in given.items()}, terms=TERMS)
+    timed(benchmark, lambda: run_bars(WholeCross, bars, given, terms=TERMS, threads=threads), SETS * BARS)
 
 
 def timed(benchmark, act, work, rounds=3):
@@ -137,9 +137,9 @@ def high_water() -> int:
 
 def ours_grown() -> None:
     bars, given = tape(), columns(SETS)
-    run_bars(GoldenCross, bars, {name: values[:40] for name, values in given.items()}, terms=TERMS)
+    run_bars(WholeCross, bars, {name: values[:40] for name, values in given.items()}, terms=TERMS)
     before = high_water()
-    found = run_bars(GoldenCross, bars, given, terms=TERMS)
+    found = run_bars(WholeCross, bars, given, terms=TERMS)
     assert len(found.figures["sharpe"]) == SETS
     print(high_water() - before)
 

@@ -17,7 +17,7 @@ from ultra.lab import bar_tape, bars
 from ultra.lab.bars import BarError, Terms, run_bars
 from ultra.lab.terms import Fees, Interest, Slippage, TermsError
 from ultra.random import integer
-from ultra.strategies.cross import GoldenCross
+from ultra.strategies.whole_cross import WholeCross
 from ultra.strategy import StrategyError
 from ultra.wire import RECORD
 
@@ -44,7 +44,7 @@ def test_figures_are_those_of_the_whole_course(moments, terms, seed):
 
 
 def test_skew_and_kurtosis_are_those_of_the_returns():
-    found = run_bars(GoldenCross, trend(100), SETS, terms=Terms(cash=1e6))
+    found = run_bars(WholeCross, trend(100), SETS, terms=Terms(cash=1e6))
     for index in range(len(SETS)):
         equity = found.course(index)[0].astype(float)
         gains = equity[1:] / equity[:-1] - 1
@@ -56,14 +56,14 @@ def test_skew_and_kurtosis_are_those_of_the_returns():
 def test_a_set_alone_is_as_in_a_grid_on_any_number_of_threads():
     tape, terms = trend(60), Terms(cash=1e5, fees=Fees(taker_bps=2), slippage=Slippage(ticks=1))
     many = [dict(each, lots=100 + k) for k in range(2) for each in SETS]
-    together = run_bars(GoldenCross, tape, many, terms=terms, threads=1)
+    together = run_bars(WholeCross, tape, many, terms=terms, threads=1)
     assert len(set(together.accounts["cash"].tolist())) > 15
     for threads in (2, 5):
-        assert run_bars(GoldenCross, tape, many, terms=terms, threads=threads).accounts.tobytes() == (
+        assert run_bars(WholeCross, tape, many, terms=terms, threads=threads).accounts.tobytes() == (
             together.accounts.tobytes()
         )
     for index in (0, 7, len(many) - 1):
-        alone = run_bars(GoldenCross, tape, [many[index]], terms=terms)
+        alone = run_bars(WholeCross, tape, [many[index]], terms=terms)
         assert alone.accounts.tobytes() == together.accounts[index : index + 1].tobytes()
 
 
@@ -190,13 +190,13 @@ def test_terms_and_parameters_that_can_not_be_are_refused():
         with pytest.raises((BarError, TermsError), match=said):
             run_bars(Anything, tape, terms=terms)
     with pytest.raises(StrategyError, match="slow = 0: must be 1"):
-        run_bars(GoldenCross, tape, {"fast": [1, 2], "slow": [3, 0]})
+        run_bars(WholeCross, tape, {"fast": [1, 2], "slow": [3, 0]})
     with pytest.raises(StrategyError, match="no such parameter"):
-        run_bars(GoldenCross, tape, {"fst": [1]})
+        run_bars(WholeCross, tape, {"fst": [1]})
     with pytest.raises(StrategyError, match="whole number"):
-        run_bars(GoldenCross, tape, {"fast": [1.5]})
+        run_bars(WholeCross, tape, {"fast": [1.5]})
     with pytest.raises(BarError, match="have not the 3 values"):
-        run_bars(GoldenCross, tape, {"fast": [1, 2, 3], "slow": [4, 5]})
+        run_bars(WholeCross, tape, {"fast": [1, 2, 3], "slow": [4, 5]})
     with pytest.raises(BarError, match="coarser lot"):
         run_bars(Anything, Reel(tape.records, (Paper("X", 1, 1),)))
     with pytest.raises(BarError, match="no on_bar"):

@@ -13,7 +13,7 @@ from bar_twin import Bar
 
 from ultra.lab.bars import Terms, run_bars
 from ultra.lab.terms import Fees
-from ultra.strategies.cross import GoldenCross
+from ultra.strategies.whole_cross import WholeCross
 
 DAY = 86_400_000_000_000
 LOTS = 10
@@ -76,7 +76,7 @@ def test_a_moving_average_cross_is_the_one_of_backtesting(seed, fast, slow, shor
     rows = market(seed)
     stats = theirs(rows, fast, slow, short, bps / 10_000)
     found = run_bars(
-        GoldenCross, reel(rows), [{"fast": fast, "slow": slow, "short": short, "lots": LOTS}],
+        WholeCross, reel(rows), [{"fast": fast, "slow": slow, "short": short, "lots": LOTS}],
         terms=Terms(cash=50_000, fees=Fees(taker_bps=bps)),
     )  # fmt: skip
     ours = found.performance()

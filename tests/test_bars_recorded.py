@@ -10,7 +10,7 @@ from ultra.lab.data import load
 from ultra.lab.optimize import optimize_parameters
 from ultra.lab.terms import Fees
 from ultra.lab.validate import walk_forward
-from ultra.strategies.cross import GoldenCross
+from ultra.strategies.whole_cross import WholeCross
 
 pytestmark = pytest.mark.jit_only
 TERMS = Terms(cash=1_000_000, fees=Fees(taker_bps=2))
@@ -32,9 +32,9 @@ def alone(stocks, index):
 def test_a_portfolio_is_the_sum_of_its_stocks(stocks):
     """With cash for all, one stock's orders do not depend on another's: exact, to the last 1e-9 of a dollar."""
     assert len(stocks.instruments) == 20 and len(stocks.ts) > 8300
-    whole = run_bars(GoldenCross, stocks, [SET], terms=TERMS)
+    whole = run_bars(WholeCross, stocks, [SET], terms=TERMS)
     start = 1_000_000 * 10**9
-    parts = [run_bars(GoldenCross, alone(stocks, k), [SET], terms=TERMS).accounts[0] for k in range(20)]
+    parts = [run_bars(WholeCross, alone(stocks, k), [SET], terms=TERMS).accounts[0] for k in range(20)]
     assert int(whole.accounts[0]["equity"]) - start == sum(int(part["equity"]) - start for part in parts)
     assert int(whole.accounts[0]["fees"]) == sum(int(part["fees"]) for part in parts)
     assert int(whole.accounts[0]["rounds"]) == sum(int(part["rounds"]) for part in parts) > 400
@@ -58,16 +58,16 @@ def test_one_stock_is_what_numpy_reckons(stocks):
         position = np.concatenate([[0], wanted[:-1]])  # traded at the next close, which is the next open here
         traded = np.diff(position, prepend=0)
         cash = 1e6 - np.cumsum(traded * close * tick + np.abs(traded) * close * tick * 0.0002)
-        equity = run_bars(GoldenCross, one, [SET], terms=TERMS).course(0)[0] / 1e9
+        equity = run_bars(WholeCross, one, [SET], terms=TERMS).course(0)[0] / 1e9
         np.testing.assert_allclose(equity, cash + position * close * tick, rtol=1e-12)
 
 
 def test_a_search_and_a_walk_over_all_of_them(stocks):
     ranges = {"fast": (10, 50, 20), "slow": (100, 250, 50)}
-    found = optimize_parameters(GoldenCross, stocks, ranges, terms=TERMS, periods_per_year=252)
+    found = optimize_parameters(WholeCross, stocks, ranges, terms=TERMS, periods_per_year=252)
     assert len(found) == 12 and found.best_value == max(figures["sharpe"] for figures in found.figures)
     assert 0 <= found.deflated_sharpe() <= 1
-    walked = walk_forward(GoldenCross, stocks, ranges, splits=4, terms=TERMS, periods_per_year=252)
+    walked = walk_forward(WholeCross, stocks, ranges, splits=4, terms=TERMS, periods_per_year=252)
     assert len(walked.windows) == 4 and walked.performance.fill_count > 100
     assert walked.performance.first_ts > int(stocks.ts[0])
 

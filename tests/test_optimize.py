@@ -31,7 +31,7 @@ from ultra.lab.bars import Terms, run_bars
 from ultra.lab.ledger import Ledger
 from ultra.lab.optimize import SearchError, optimize_parameters
 from ultra.lab.terms import Fees
-from ultra.strategies.cross import GoldenCross
+from ultra.strategies.whole_cross import WholeCross
 
 RANGES = {"fast": range(2, 8, 2), "slow": (5, 20, 5)}
 TERMS = Terms(cash=100_000, fees=Fees(taker_bps=1))
@@ -40,7 +40,7 @@ TAPE = trend(80)
 
 
 def search(**more):
-    return optimize_parameters(GoldenCross, TAPE, more.pop("ranges", RANGES), terms=TERMS, **more)
+    return optimize_parameters(WholeCross, TAPE, more.pop("ranges", RANGES), terms=TERMS, **more)
 
 
 # ---- Ranges.
@@ -59,7 +59,7 @@ def search(**more):
     ],
 )
 def test_a_range_is_what_it_looks_like(given, values):
-    found = ranges.choices(strategy.load(GoldenCross), {"fast": given})
+    found = ranges.choices(strategy.load(WholeCross), {"fast": given})
     assert found[0].values == values and all(type(value) is int for value in found[0].values)
 
 
@@ -78,7 +78,7 @@ def test_a_range_is_what_it_looks_like(given, values):
 )
 def test_a_range_that_is_none_says_what_to_write(given, said):
     with pytest.raises(SearchError, match=said):
-        ranges.choices(strategy.load(GoldenCross), given)
+        ranges.choices(strategy.load(WholeCross), given)
 
 
 def test_a_range_outside_its_parameter_is_the_strategys_own_error():
@@ -116,7 +116,7 @@ def test_draws_without_a_step_are_from_the_whole_range():
 def test_a_grid_is_every_set_and_the_best_is_the_best():
     found = search()
     assert found.sets == SETS
-    alone = [run_bars(GoldenCross, TAPE, [each], terms=TERMS).figures["sharpe"][0] for each in SETS]
+    alone = [run_bars(WholeCross, TAPE, [each], terms=TERMS).figures["sharpe"][0] for each in SETS]
     assert found.values.tolist() == alone
     assert found.best == SETS[int(np.argmax(alone))] and found.best_value == max(alone)
     assert found.performance().total_return == pytest.approx(found.best_figures["total_return"], rel=1e-12)
@@ -174,7 +174,7 @@ def test_a_map_has_a_cell_for_every_pair_and_a_page_is_whole(tmp_path):
     assert len(drawing.findall(".//{*}rect")) == len(SETS)
     assert len(ElementTree.fromstring(search(ranges={"fast": [2, 3]}).heat()).findall(".//{*}rect")) == 2
     page = found.html(tmp_path / "search.html").read_text()
-    assert page.startswith("<!DOCTYPE html>") and "GoldenCross" in page and page.count("<svg") == 1
+    assert page.startswith("<!DOCTYPE html>") and "WholeCross" in page and page.count("<svg") == 1
     ElementTree.fromstring(page.split("\n", 1)[1])
     assert "<svg" in found._repr_html_()
     with pytest.raises(SearchError, match="is no range"):
@@ -235,9 +235,9 @@ def test_a_ledger_of_another_search_is_refused(tmp_path):
     path = tmp_path / "search.db"
     search(resume=path)
     with pytest.raises(SearchError, match="another data"):
-        optimize_parameters(GoldenCross, trend(81), RANGES, terms=TERMS, resume=path)
+        optimize_parameters(WholeCross, trend(81), RANGES, terms=TERMS, resume=path)
     with pytest.raises(SearchError, match="another terms"):
-        optimize_parameters(GoldenCross, TAPE, RANGES, resume=path)
+        optimize_parameters(WholeCross, TAPE, RANGES, resume=path)
     (tmp_path / "text").write_text("what is this, it is long enough to be no database at all" * 10)
     with pytest.raises(SearchError, match="no file of a search"):
         search(resume=tmp_path / "text")
@@ -309,7 +309,7 @@ def test_a_cluster_gives_the_same_table(tmp_path):
 def test_bars_may_be_given_as_they_are():
     from ultra.lab import bar_tape
 
-    assert optimize_parameters(GoldenCross, bar_tape.prepare(TAPE), RANGES, terms=TERMS).values.tolist() == (
+    assert optimize_parameters(WholeCross, bar_tape.prepare(TAPE), RANGES, terms=TERMS).values.tolist() == (
         search().values.tolist()
     )
     assert bar_runs.yearly(bar_tape.prepare(TAPE).ts) == pytest.approx(365.25)
@@ -352,17 +352,19 @@ def test_workers_backtest_as_we_do(day):
 def test_terms_are_given_whole_or_by_words_as_to_a_backtest():
     words = {"cash": 100_000, "fees": Fees(taker_bps=1)}
     whole = search().values.tolist()
-    assert optimize_parameters(GoldenCross, TAPE, RANGES, **words).values.tolist() == whole
-    assert optimize_parameters(GoldenCross, TAPE, RANGES, terms=EventTerms(**words)).values.tolist() == whole
+    assert optimize_parameters(WholeCross, TAPE, RANGES, **words).values.tolist() == whole
+    assert optimize_parameters(WholeCross, TAPE, RANGES, terms=EventTerms(**words)).values.tolist() == whole
     with pytest.raises(bar_runs.BarError, match="latency: bars have no such term; there are cash"):
-        optimize_parameters(GoldenCross, TAPE, RANGES, latency=1)
+        optimize_parameters(WholeCross, TAPE, RANGES, latency=1)
 
 
 def test_a_class_that_no_worker_finds_runs_here_or_is_refused():
-    class Mine(GoldenCross):
+    class Mine(WholeCross):
         pass
 
-    assert jobs.travels(GoldenCross) and jobs.travels("ultra.strategies.cross:GoldenCross") and not jobs.travels(Mine)
+    assert (
+        jobs.travels(WholeCross) and jobs.travels("ultra.strategies.whole_cross:WholeCross") and not jobs.travels(Mine)
+    )
     assert optimize_parameters(Mine, TAPE, RANGES, terms=TERMS).values.tolist() == search().values.tolist()
     with ProcessPoolExecutor(1) as pool, pytest.raises(SearchError, match=r"%%writefile mine\.py"):
         optimize_parameters(Mine, TAPE, RANGES, terms=TERMS, executor=pool)

@@ -10,7 +10,7 @@ from ultra.cli import main
 from ultra.commands.optimize import range_of
 from ultra.config import ConfigError
 
-SPEC = "ultra.strategies.cross:GoldenCross"
+SPEC = "ultra.strategies.whole_cross:WholeCross"
 RANGES = ["--range", "fast=2:6:2", "--range", "slow=8,12", "--range", "lots=10"]
 
 

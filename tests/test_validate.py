@@ -14,7 +14,7 @@ from ultra.lab.fills import cash_e9, scale_of
 from ultra.lab.ranges import SearchError
 from ultra.lab.terms import Fees
 from ultra.lab.validate import cross_validate, walk_forward
-from ultra.strategies.cross import GoldenCross
+from ultra.strategies.whole_cross import WholeCross
 
 RANGES = {"fast": [2, 4], "slow": [6, 12]}
 TERMS = Terms(cash=100_000, fees=Fees(taker_bps=1))
@@ -71,7 +71,7 @@ def test_no_label_that_is_trained_on_touches_the_test(labels, embargo):
 
 
 def test_a_walk_is_its_windows_run_by_hand():
-    walked = walk_forward(GoldenCross, TAPE, RANGES, splits=3, train=0.4, terms=TERMS, objective="total_return")
+    walked = walk_forward(WholeCross, TAPE, RANGES, splits=3, train=0.4, terms=TERMS, objective="total_return")
     bars = bar_tape.prepare(TAPE)
     cash, total = 100_000.0, 0
     for window, fold in zip(walked.windows, folds.walking(120, 3, train=0.4), strict=True):
@@ -79,11 +79,11 @@ def test_a_walk_is_its_windows_run_by_hand():
         assert (window.train_from, window.test_from) == (T0 + first * DAY, T0 + begin * DAY)
         train = bars.between(T0 + first * DAY, T0 + last * DAY)
         sets = [{"fast": f, "slow": s} for f in (2, 4) for s in (6, 12)]
-        values = run_bars(GoldenCross, train, sets, terms=TERMS).figures["total_return"]
+        values = run_bars(WholeCross, train, sets, terms=TERMS).figures["total_return"]
         assert window.best == sets[int(np.argmax(values))] and window.train_value == max(values)
         test = bars.between(T0 + first * DAY, T0 + end * DAY)
         terms = Terms(cash=f"{cash:.9f}", fees=TERMS.fees, trade_from=T0 + begin * DAY)
-        run = run_bars(GoldenCross, test, [window.best], terms=terms)
+        run = run_bars(WholeCross, test, [window.best], terms=terms)
         assert window.test_value == pytest.approx(run.figures["total_return"][0], abs=1e-12)
         cash, total = run.figures["final_equity"][0], total + int(run.figures["fill_count"][0])
     assert float(walked.performance.final_equity) == pytest.approx(cash, rel=1e-12)
@@ -97,8 +97,8 @@ def test_a_walk_never_sees_its_tests():
     changed = trend(120)
     changed.records["price"][90:] += 300
     changed.records["order_id"][90:] += 300
-    one = walk_forward(GoldenCross, TAPE, RANGES, splits=4, train=0.5, terms=TERMS)
-    two = walk_forward(GoldenCross, changed, RANGES, splits=4, train=0.5, terms=TERMS)
+    one = walk_forward(WholeCross, TAPE, RANGES, splits=4, train=0.5, terms=TERMS)
+    two = walk_forward(WholeCross, changed, RANGES, splits=4, train=0.5, terms=TERMS)
     # Tests are 15 moments from 60 on: those of the first two end before 90, and the third is trained before it.
     assert one.windows[:2] == two.windows[:2]
     assert one.windows[2].best == two.windows[2].best and one.windows[2].train_value == two.windows[2].train_value
@@ -106,14 +106,14 @@ def test_a_walk_never_sees_its_tests():
 
 def test_a_window_without_a_best_trades_nothing():
     walked = walk_forward(
-        GoldenCross, TAPE, {"slow": [500]}, splits=2, terms=TERMS, objective=lambda f: math.nan
+        WholeCross, TAPE, {"slow": [500]}, splits=2, terms=TERMS, objective=lambda f: math.nan
     )  # fmt: skip
     assert all(window.best is None for window in walked.windows) and walked.performance.fill_count == 0
     assert math.isnan(walked.efficiency)
 
 
 def test_folds_are_trained_and_tested_as_by_hand():
-    found = cross_validate(GoldenCross, TAPE, RANGES, splits=3, purge=2, embargo=0.05, terms=TERMS)
+    found = cross_validate(WholeCross, TAPE, RANGES, splits=3, purge=2, embargo=0.05, terms=TERMS)
     bars, sets = bar_tape.prepare(TAPE), [{"fast": f, "slow": s} for f in (2, 4) for s in (6, 12)]
     assert found.sets == sets and found.values.shape == (3, 4)
     for fold, tested, values in zip(
@@ -121,20 +121,20 @@ def test_folds_are_trained_and_tested_as_by_hand():
     ):
         gains = [[] for _ in sets]
         for first, last in fold.train:
-            run = run_bars(GoldenCross, bars.between(T0 + first * DAY, T0 + last * DAY), sets, terms=TERMS)
+            run = run_bars(WholeCross, bars.between(T0 + first * DAY, T0 + last * DAY), sets, terms=TERMS)
             for k in range(len(sets)):
                 equity = run.course(k)[0].astype(float)
                 gains[k] += (equity[1:] / equity[:-1] - 1).tolist()
         sharpes = [np.mean(g) / np.std(g, ddof=1) * math.sqrt(yearly(bars.ts)) for g in gains]
         assert tested.best == sets[int(np.argmax(sharpes))]
         assert tested.train_value == pytest.approx(max(sharpes), rel=1e-9)
-        test = run_bars(GoldenCross, bars.between(T0 + fold.test[0] * DAY, T0 + fold.test[1] * DAY), sets, terms=TERMS)
+        test = run_bars(WholeCross, bars.between(T0 + fold.test[0] * DAY, T0 + fold.test[1] * DAY), sets, terms=TERMS)
         assert values.tolist() == pytest.approx((test.figures["sharpe"]).tolist(), rel=1e-9, nan_ok=True)
     assert found.best in sets and len(found.frame()) == 3 and "<table" in found._repr_html_()
 
 
 def test_one_stretch_joined_is_itself():
-    run = run_bars(GoldenCross, TAPE, [{"fast": 2, "slow": 6}], terms=TERMS)
+    run = run_bars(WholeCross, TAPE, [{"fast": 2, "slow": 6}], terms=TERMS)
     joined = bar_figures.joined([(run.accounts, run.bars.ts, 0)], 100_000 * 10**9, yearly(run.bars.ts))
     for name, values in joined.items():
         assert values[0] == pytest.approx(run.figures[name][0], rel=1e-12), name
@@ -144,6 +144,6 @@ def test_what_has_no_bars_is_refused():
     tape = trend(10)
     tape.kind = "orders"
     with pytest.raises((SearchError, AttributeError)):
-        walk_forward(GoldenCross, tape, RANGES)
+        walk_forward(WholeCross, tape, RANGES)
     with pytest.raises(SearchError, match="would be empty"):
-        walk_forward(GoldenCross, trend(4), RANGES, splits=9)
+        walk_forward(WholeCross, trend(4), RANGES, splits=9)

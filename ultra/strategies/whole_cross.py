@@ -1,4 +1,4 @@
-"""The golden cross on bars: long while the fast moving average is above the slow one, flat or short below it.
+"""The golden cross in whole numbers: long while the fast moving average is above the slow one, flat or short below it.
 
 Both averages are running sums over one ring of closes, so a bar costs the same whatever their lengths; sums are whole
 numbers and are compared crosswise, so two averages that are equal are equal. Orders are at the market: the next bar's
@@ -15,7 +15,7 @@ WINDOW: Final = 512  # closes that are kept, a power of two
 _LAST: Final = WINDOW - 1
 
 
-class GoldenCross(Strategy):
+class WholeCross(Strategy):
     """Holds `lots` while fast > slow; below it nothing, or with `short` as many lots short."""
 
     fast: int = parameter(20, low=1, high=_LAST)
