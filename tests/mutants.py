@@ -12,6 +12,8 @@ from mutants_lab import LAB
 LEVELS = "test_levels.py::test_a_book_of_levels_behaves_as_a_dict_of_quantities"
 RULE_SIX = "test_levels.py::test_our_order_in_a_book_of_levels_moves_as_rule_six_says"
 BARS = "test_bar.py::test_a_bar_is_read_as_it_was_written"
+NEAR = "test_math.py::test_a_function_is_as_near_to_the_true_value_as_it_says"
+PLANTED = "test_strategy_check.py::test_what_can_not_be_in_a_hook_is_shown_with_its_place_and_what_to_write"
 CONTRACT = "test_contract.py::test_"
 SIGNALLED = "test_contract.py::test_a_signal_is_of_one_instrument_or_of_all_and_is_answered"
 BOOK = "test_book.py::test_a_book_behaves_as_a_dict_of_orders"
@@ -86,14 +88,6 @@ RULES = "test_matching_rules.py::test_"
 BOUNDS = RULES + "the_bounds_of_band_and_size_are_allowed"
 TIES = RULES + "the_auction_price_and_its_tie_breaks"
 QUEUE, DESK, AUCTION = "venues/matching_queue", "venues/matching_desk", "venues/matching_auction"
-# A failed sync tried again: the kernel then says that all is well.
-TWICE = """            try:
-                self._disk.fdatasync(self._file)
-            except OSError:
-                self._disk.fdatasync(self._file)
-"""
-AFTER = "processed := self.cells.load_acquire(JOURNAL_PROCESSED)"
-
 MUTANTS = (
     # The queue: an order taken out of the middle, or from the end.
     Mutant("book", "book.orders[after].prev = before", "book.orders[after].prev = NONE", BOOK),
@@ -149,11 +143,38 @@ MUTANTS = (
         "row.low = price",
         CONTRACT + "bars_are_made_of_trades_and_end_with_the_first_input_at_or_after_the_border",
     ),
+    # What the first double can't hold is dropped: the digits of 1 + x, of a product; a draw that is mixed otherwise.
+    Mutant("math", "_log_of(float(k), m - 1.0, low / high)", "_log_of(float(k), m - 1.0, 0.0)", NEAR + "[log1p]"),
+    Mutant(
+        "math", "    rest += low * y\n", "", "test_math.py::test_powers_are_as_near_as_they_say_and_whole_ones_exact"
+    ),
     Mutant(
         "random",
         "folded(value, 27)",
         "folded(value, 26)",
         "test_math.py::test_draws_are_those_of_the_seed_and_stay_in_their_range",
+    ),
+    # A hook is read, but what it calls is not; a caret stands a word too far; a clock passes; a float becomes a price.
+    Mutant(
+        "strategy_check",
+        "            self.helpers.append(plain)\n",
+        "            pass\n",
+        PLANTED + "[state.seen = helper(1)]",
+    ),
+    Mutant("strategy_check", "[: column + self._indent]", "[: column + self._indent + 1]", PLANTED + "[yield 1]"),
+    Mutant(
+        "strategy_check",
+        "return owner.__module__ if isinstance(owner, type)",
+        'return "" if isinstance(owner, type)',
+        PLANTED + "[now = datetime.datetime.now()]",
+    ),
+    Mutant("strategy_check", "return isinstance(node.op, ast.Div) or", "return", PLANTED),
+    # A search that forgets what the object was given.
+    Mutant(
+        "accelerated",
+        " if key not in parameter_ranges}",
+        " if key in parameter_ranges}",
+        "test_accelerated.py::test_a_search_keeps_what_the_object_was_given",
     ),
     # A step is refined, but one side keeps its own.
     Mutant("restep", "for side in (low, low + 1):", "for side in (low,):", BOOK),
@@ -376,33 +397,6 @@ MUTANTS = (
     Mutant("background", "NEW, IMMEDIATE, row.side ^ 1", "NEW, IMMEDIATE, row.side", OPEN_BY),
     Mutant("arrivals", "(value >> whole >> 4) * factor", "(value >> 4) * factor", HALF),
     *COLD,
-    # The journal: a sync that does not happen, of its records, its superblock, a sealed segment or a name; a frame that
-    # calls itself durable; what a dead one wrote written again; a checksum that nobody looks at.
-    Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", "", SIM),
-    Mutant(
-        "cold/journal",
-        "            self._disk.fdatasync(self._block)\n        self._disk",
-        "            pass\n        self._disk",
-        SIM,
-    ),
-    Mutant(
-        "cold/journal", "truncate(self._file, self._at)\n        self.sync()\n", "truncate(self._file, self._at)\n", SIM
-    ),
-    Mutant("cold/journal", "HEADER_BYTES\n        self._disk.sync_names()\n", "HEADER_BYTES\n", SIM),
-    Mutant("cold/journal", "through, self.durable, self._frame_index", "through, through, self._frame_index", SIM),
-    Mutant("cold/journal", "self._capacity) < journal.written:", "self._capacity) < 0:", SIM),
-    Mutant("cold/segment", "crc32c(payload) != payload_crc or ", "", SIM),
-    Mutant("cold/segment", " or crc != crc32c(data[at : at + 56])", "", SIM),
-    Mutant("cold/superblock", 'crc32c(body) != struct.unpack_from("<I", data, at + BLOCK_BYTES - 4)[0]', "False", SIM),
-    Mutant("cold/journal", "            self._disk.fdatasync(self._file)\n", TWICE, SIM),
-    # How far the engine is, read after its records.
-    Mutant("cold/journal", "if processed > journal.through:", f"if ({AFTER}) > journal.through:", SIM),
-    # A chain that nobody follows, or that every header leaves the same; the only good superblock written over; a frame
-    # that does not follow on what is there.
-    Mutant("cold/segment", "head.chain != self.chain", "False", CHAIN),
-    Mutant("cold/segment", "crc32c(header[:56], chain)", "crc32c(header, chain)", CHAIN),
-    Mutant("cold/journal", "            self._generation += 1\n", "            pass\n", BLOCKS),
-    Mutant("ops/repair", "found.start <= reach", "found.start <= NEVER", NOBODY),
     *LAB,
     *BARS_LAB,
 )

@@ -2,11 +2,6 @@
 
 from mutant import Mutant
 
-NEAR = "test_math.py::test_a_function_is_as_near_to_the_true_value_as_it_says"
-PLANTED = "test_strategy_check.py::test_what_can_not_be_in_a_hook_is_shown_with_its_place_and_what_to_write"
-BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
-SCANNED = "test_lab_captures.py::test_the_scanner_says_what_the_reader_says"
-TWICE_IN_ONE = "test_lab_captures.py::test_a_strange_line_is_read_as_the_reader_reads_it[False-6]"
 AS_RUN = "test_backtest.py::test_a_backtest_is_the_run[ultra.strategies.maker:MarketMaker]"
 INTEREST = "test_trial.py::test_interest_keeps_what_is_less_than_a_unit[1-5400]"
 COURSE = "test_trial.py::test_a_course_is_on_an_even_grid_however_long"
@@ -52,44 +47,6 @@ SCANNED = "test_lab_captures.py::test_the_scanner_says_what_the_reader_says"
 TWICE_IN_ONE = "test_lab_captures.py::test_a_strange_line_is_read_as_the_reader_reads_it[False-6]"
 BEST_SAID = "test_lab_check.py::test_what_is_wrong_with_a_capture_is_found_at_its_line[best differs]"
 LAB = (
-    # What the first double can't hold is dropped: the digits of 1 + x, of a product; a draw that is mixed otherwise.
-    Mutant("math", "_log_of(float(k), m - 1.0, low / high)", "_log_of(float(k), m - 1.0, 0.0)", NEAR + "[log1p]"),
-    Mutant(
-        "math", "    rest += low * y\n", "", "test_math.py::test_powers_are_as_near_as_they_say_and_whole_ones_exact"
-    ),
-    # A hook is read, but what it calls is not; a caret stands a word too far; a clock passes; a float becomes a price.
-    Mutant(
-        "strategy_check",
-        "            self.helpers.append(plain)\n",
-        "            pass\n",
-        PLANTED + "[state.seen = helper(1)]",
-    ),
-    Mutant("strategy_check", "[: column + self._indent]", "[: column + self._indent + 1]", PLANTED + "[yield 1]"),
-    Mutant(
-        "strategy_check",
-        "return owner.__module__ if isinstance(owner, type)",
-        'return "" if isinstance(owner, type)',
-        PLANTED + "[now = datetime.datetime.now()]",
-    ),
-    Mutant("strategy_check", "return isinstance(node.op, ast.Div) or", "return", PLANTED),
-    # A search that forgets what the object was given.
-    Mutant(
-        "accelerated",
-        " if key not in parameter_ranges}",
-        " if key in parameter_ranges}",
-        "test_accelerated.py::test_a_search_keeps_what_the_object_was_given",
-    ),
-    Mutant(
-        "binance",
-        "    if not same and cells[DIFFERS]",
-        "    if not same and cells[FILLED] < 0 and cells[DIFFERS]",
-        BEST_SAID,
-    ),
-    # A fill that the cancel behind it repeats; what of a trade was no order; levels of a record that is over.
-    # The scanner of plain lines: a hole is passed, a price that stands twice, a line of another symbol.
-    Mutant("binance", "and about[NUMBERED] != before:", "and before < 0:", SCANNED),
-    Mutant("binance", "        if listed[at, 1] == price:\n", "        if price < 0:\n", TWICE_IN_ONE),
-    Mutant("binance", "if k == length and (", "if k >= 0 and (", SCANNED),
     # Indicators: the queue of highs forgets too late, or keeps the wrong ones; a block that is not the window.
     Mutant("hot/indicators/extremes", "<= now - length:", "< now - length:", TWIN),
     Mutant("hot/indicators/extremes", "& mask] <= x:", "& mask] >= x:", TWIN),

@@ -20,7 +20,8 @@ def add(commands: Any) -> None:
     parser = command(
         commands, "optimize", _optimize,
         "Search the parameters of a strategy on recorded data. Exit 1 when no set has an objective.",
-        "ultra optimize ultra.strategies.golden_cross:GoldenCross bars.csv --range fast=5:50:5 --range slow=60:200:10",
+        "ultra optimize ultra.strategies.golden_cross:GoldenCross prices.csv --range fast=5:50:5 "
+        "--range slow=60:200:10",
     )  # fmt: skip
     parser.add_argument("strategy", metavar="SPEC", help="package.module:Class or path/to/file.py:Class")
     parser.add_argument("data", type=Path, metavar="DATA", help="bars, or whatever ultra data reads")
