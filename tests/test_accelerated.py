@@ -120,7 +120,7 @@ def test_a_search_keeps_what_the_object_was_given(lab: Lab) -> None:
 def test_what_is_not_there_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StrategyError, match=r"x.wasm was not written.*ultra.wasm.*ultra-engine\[wasm\]"):
         My().compile_to_wasm("x.wasm")
-    monkeypatch.setitem(sys.modules, "ultra.lab", None)
+    monkeypatch.setitem(sys.modules, "ultra.lab.backtest", None)
     with pytest.raises(StrategyError, match=r"pip install 'ultra-engine\[lab\]'"):
         My().backtest_now("data")
 

@@ -109,3 +109,19 @@ def test_an_example_of_help_runs_as_it_is_printed(words: str, tmp_path: Path, mo
         if name in line:
             run(made)
     run(line)
+
+
+@pytest.mark.slow
+def test_a_backtest_of_bars_says_what_bars_do_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cross.py").write_text(STRATEGY)
+    run(COMMANDS[0])
+    backtest = shlex.split(COMMANDS[1])[1:]
+    assert main([*backtest, "--explain", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "taken at a bar's open, by an order of an earlier bar" in said and "markout" not in said
+    for word in ("--latency-sweep", "--capacity"):
+        assert main([*backtest, word]) == 2
+        assert "is of bars, where there is no book" in capsys.readouterr().err

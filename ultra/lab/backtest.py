@@ -316,8 +316,10 @@ def of_bars(
     queue, no hash of decisions. BacktestError for terms that bars do not have."""
     from . import bars
 
-    if wanted.multiple != 1 or wanted.venue != "paper":
-        raise BacktestError(f"{source.name} is of bars, where there is no book: neither venue matching nor a multiple")
+    if wanted.multiple != 1 or wanted.venue != "paper" or wanted.latency is not None:
+        raise BacktestError(
+            f"{source.name} is of bars, where there is no book: no venue matching, no latency, no multiple or capacity"
+        )
     loaded = strategy if isinstance(strategy, strategies.Loaded) else strategies.load(strategy)
     grid = bars.run_bars(
         loaded,
