@@ -160,7 +160,8 @@ def test_the_small_engine_meets_every_limit() -> None:
         rig.check()
         met += rig.run.engine.book.outcomes
     never = {name for name, count in zip(books.OUTCOMES, met, strict=False) if count == 0}
-    assert never <= {"bad_instrument"}, "the decoder lets only known instruments pass"
+    # The decoder lets only known instruments pass, and ITCH has no whole levels.
+    assert never <= {"bad_instrument", "mixed"}
     assert set(itch.errors(rig.decoder)) >= {"instruments_full", "time_backwards"}
 
 

@@ -30,6 +30,7 @@ SOURCES = (
     "strategy.py",
     "inline.py",
     "apart.py",
+    "wired.py",
     "trial.py",
     "impact.py",
     "cache.py",
