@@ -75,6 +75,8 @@ def test_a_file_of_configuration_is_one_too(tmp_path: Path, lab: Lab) -> None:
     assert mine.parameters == {"order_qty": 7} and mine.config is not None and mine.config.risk.order_qty_max == 9
     mine.backtest_now("data")
     assert lab.calls[0][2] == {"parameters": {"order_qty": 7}, "config": mine.config}
+    mine.optimize_parameters("data", {"edge": (0.0, 1.0)})
+    assert lab.calls[1][2:] == ({"order_qty": [7], "edge": (0.0, 1.0)}, {"config": mine.config})
     with pytest.raises(ConfigError, match="can't be read"):
         My(tmp_path / "nowhere.toml")
 

@@ -256,6 +256,10 @@ def test_an_order_at_market_is_sent_with_the_worst_price_of_the_collar() -> None
     assert tell(rig, 7, 2) == [(NEW, BID, 0, 753, 2), (NEW, ASK, 0, 251, 2)]
     rig.feed({"kind": LIMIT, "order_id": risks.COLLAR_BPS, "aux": 100})
     assert tell(rig, 7, 2) == [(NEW, BID, 0, 507, 2), (NEW, ASK, 0, 497, 2)]
+    rig.feed({"kind": LIMIT, "order_id": risks.COLLAR_BPS, "aux": 10_000})
+    assert tell(rig, 7, 2) == [(NEW, BID, 0, 1004, 2), (NEW, ASK, 0, 1, 2)], "no price is 0 or less"
+    rig.feed({"kind": LIMIT, "order_id": risks.COLLAR_BPS, "aux": risks.COLLAR_BPS_MAX})
+    assert tell(rig, 7, 2)[1] == (NEW, ASK, 0, 1, 2)
     rig.feed(level(0, ASK, 504, 0))
     assert tell(rig, 7, 2) == [] and rig.state("refused")[:2] == [2, risks.NO_REFERENCE]
 

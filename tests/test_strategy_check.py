@@ -156,7 +156,12 @@ CASES = [
     ("market.bid = 1", "market.bid", "changes market.bid", "keep your own numbers in state"),
     ("event.price += 1", "event.price", "changes event.price", "belongs to the engine"),
     ("desk.markets[0] = 1", "desk.markets[0]", "changes desk.markets", "belongs to the engine"),
+    ("desk.markets[1].position = 0", "desk.markets[1]", "changes desk.markets", "belongs to the engine"),
+    ("market.bids[0].price += 1", "market.bids[0]", "changes market.bids", "belongs to the engine"),
+    ("orders.rows[0].qty = 1", "orders.rows[0]", "changes orders.rows", "belongs to the engine"),
+    ("x, market.bid = 1, 2", "market.bid", "changes market.bid", "belongs to the engine"),
     # Floats where whole numbers are.
+    ("x, state.seen = 1, 0.5", "0.5", "puts a float into state.seen", "use // or int(...)"),
     ("state.seen = 0.5", "0.5", "puts a float into state.seen, which is int", "`seen: float = state()`"),
     ("state.seen = (market.bid + market.ask) / 2", "(market", "puts a float into state.seen", "use // or int(...)"),
     ("state.seen += params.edge", "", "puts a float into state.seen", "use // or int(...)"),

@@ -81,7 +81,10 @@ class NumbaAcceleratedStrategy(Strategy):
 
     def optimize_parameters(self, data: Any, parameter_ranges: Mapping[str, Any], **options: Any) -> Any:
         """Search for the best parameters; see `ultra.lab.optimize.optimize_parameters`. Those of this object that are
-        not in `parameter_ranges` stay as they are. Nothing is changed here: `My(found.best)` is the best one."""
+        not in `parameter_ranges` stay as they are, and the limits of its file hold as in a backtest. Nothing is changed
+        here: `My(found.best)` is the best one."""
+        if self.config is not None:
+            options.setdefault("config", self.config)
         fixed = {key: [value] for key, value in self.parameters.items() if key not in parameter_ranges}
         search = _lab("optimize").optimize_parameters
         return search(type(self), data, {**fixed, **parameter_ranges}, **options)

@@ -192,8 +192,15 @@ class _Reader(ast.NodeVisitor):
             self.visit(node)
 
     def _written(self, target: ast.expr, value: ast.expr | None) -> None:
+        if isinstance(target, ast.Tuple):
+            each = value.elts if isinstance(value, ast.Tuple) and len(value.elts) == len(target.elts) else ()
+            for k, part in enumerate(target.elts):
+                self._written(part, each[k] if each else None)
+            return
         place = target.value if isinstance(target, ast.Subscript) else target
         role, name = self._of_role(place)
+        if not role:
+            role, name = self._owner_of(place)
         if role == "params":
             self._say(
                 target,
@@ -212,6 +219,15 @@ class _Reader(ast.NodeVisitor):
                     f"puts a float into state.{name}, which is int",
                     f"use // or int(...), or declare it as `{name}: float = state()`",
                 )
+
+    def _owner_of(self, place: ast.expr) -> tuple[str, str]:
+        """Of `desk.markets[k].bid`, a part of something, whose it is; the states on the desk are the strategy's own."""
+        while isinstance(place, ast.Attribute | ast.Subscript):
+            role, name = self._of_role(place)
+            if role:
+                return ("", "") if role in ("state", "params") or (role, name) == ("desk", "states") else (role, name)
+            place = place.value
+        return "", ""
 
     # ---- names and what is called
 

@@ -110,6 +110,7 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
         elif kind > REPLY_LAST:
             if kind != SIGNAL or instrument < NONE or instrument >= len(engine.market):
                 return on_command(engine, record)
+            acknowledge(engine, record, risks.PASS, np.int64(NONE), np.int64(0))
             if instrument == NONE:
                 first, last = np.int64(0), cells[INSTRUMENTS]
         elif instrument < 0 or instrument >= len(engine.market) or kind <= 0:
@@ -124,8 +125,6 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
                 for_itself(engine, record, index)
             if engine.outbox[0].count > 0:
                 flush(engine, index)
-        if kind == SIGNAL:
-            acknowledge(engine, record, risks.PASS, np.int64(NONE), np.int64(0))
         return None
 
     @hot

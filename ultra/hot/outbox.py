@@ -164,8 +164,10 @@ def pending(orders: Any, instrument: int = THIS) -> int:
 def target(orders: Any, market: Any, qty: int, price: int = NONE, flags: int = 0, instrument: int = THIS) -> int:
     """Order what is missing to the position `qty` (lots, negative is short), at a limit or, without one, at market.
 
-    What is missing is counted as if every open order filled, those of this event too: asked twice, it is sent once.
-    The handle of the order, NONE when nothing is missing. For another instrument: `desk.markets[i]`, and `i`."""
+    What is missing is counted as if every open order filled, those of this event too: asked twice, it is sent once. One
+    whose cancel is not known yet may still fill and is counted, as are both of a replacement: to reach a position that
+    does not hang on them, ask when none is open. In one event name an instrument always, or never. The handle of the
+    order, NONE when nothing is missing. For another instrument: `desk.markets[i]`, and `i`."""
     if orders.count >= REQUESTS_MAX:  # its refusals are being told
         orders.dropped += 1
         return NONE

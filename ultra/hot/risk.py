@@ -143,12 +143,14 @@ def reference(view: Any) -> int:
 @hot
 def worst(risk: Risk, view: Any, instrument: int, side: int, step: int) -> int:
     """The last price that the collar lets through, on the price step: what an order at market is sent with, so that a
-    mistake has an end. 0 when there is no reference."""
+    mistake has an end. Never less than a step, however wide the collar is. 0 when there is no reference."""
     twice = reference(view)
+    if twice == 0:
+        return 0
     away = twice * max(min(risk.limits[instrument, COLLAR_BPS], COLLAR_BPS_MAX), 0) // 10_000
     if side == BID:
         return (twice + away) // 2 // step * step
-    return ((twice - away + 1) // 2 + step - 1) // step * step
+    return max((twice - away + 1) // 2 + step - 1, step) // step * step
 
 
 @hot

@@ -61,7 +61,8 @@ def of(strategy: str | type, data: Any, terms: Any, periods_per_year: float | No
         if getattr(tape, "kind", "bars") != "bars":
             return Job(strategy, _file_of(data, tape), terms, (), periods_per_year, given)
         found = bar_tape.prepare(tape)
-    wanted = bar_runs.terms_of(terms, given)
+    # As in a backtest: no limit of a configuration holds for bars.
+    wanted = bar_runs.terms_of(terms, {name: value for name, value in given.items() if name != "config"})
     return Job(strategy, "", wanted, found.instruments, periods_per_year, {}, found)
 
 
