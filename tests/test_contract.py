@@ -32,12 +32,14 @@ from ultra.wire import (
     ACCEPTED,
     ACK,
     ASK,
+    AT_MARKET,
     BAR,
     BID,
     CANCEL_ORDER,
     CANCELLED,
     FILL,
     HALT,
+    IMMEDIATE,
     LEVEL,
     LIMIT,
     NEW,
@@ -155,6 +157,8 @@ class Asker(Strategy):
             sell_at_market(orders, value)
         elif what == 8:
             cancel(orders, value)
+        elif what == 9:
+            buy(orders, 0, value, AT_MARKET)
 
     @staticmethod
     def on_order(state: Any, params: Any, event: Any, market: Any, orders: Any) -> None:
@@ -262,6 +266,13 @@ def test_an_order_at_market_is_sent_with_the_worst_price_of_the_collar() -> None
     assert tell(rig, 7, 2)[1] == (NEW, ASK, 0, 1, 2)
     rig.feed(level(0, ASK, 504, 0))
     assert tell(rig, 7, 2) == [] and rig.state("refused")[:2] == [2, risks.NO_REFERENCE]
+
+
+def test_what_is_left_of_an_order_at_market_never_rests() -> None:
+    rig = asker()
+    for what in (7, 9):
+        rig.feed({"kind": SIGNAL, "instrument": 0, "order_id": what, "aux": 2})
+    assert [row["flag"] for row in rig.sent()] == [AT_MARKET | IMMEDIATE] * 3
 
 
 # ---- bars that the engine makes

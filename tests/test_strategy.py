@@ -246,6 +246,8 @@ def test_all_wrong_parameters_are_named_at_once() -> None:
         "qty = 901: must be 1 to 900", "weight = -0.5: must be 0 to None", "bold = 0.5: must be a whole number",
     ):  # fmt: skip
         assert said in str(caught.value), caught.value
+    with pytest.raises(StrategyError, match="weight = nan: must be 0"):
+        strategy.parameters(load(Probe), {"weight": float("nan")})
     with pytest.raises(StrategyError, match="seen: no such parameter; there are none"):
         strategy.parameters(load(Idle), {"seen": 1})
 

@@ -279,7 +279,7 @@ def parameters(loaded: Loaded, given: Mapping[str, int | float | bool]) -> Any:
         value = given.get(key, field.default)
         if isinstance(field.default, int) and not isinstance(value, int):
             wrong.append(f"{key} = {value!r}: must be a whole number")
-        elif (field.low is not None and value < field.low) or (field.high is not None and value > field.high):
+        elif not ((field.low is None or value >= field.low) and (field.high is None or value <= field.high)):
             wrong.append(f"{key} = {value!r}: must be {field.low} to {field.high}")
         else:
             row[key] = value

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..wire import AT_MARKET, CANCEL_ORDER, NEW, NONE, REJECTED, REPLACE_ORDER
+from ..wire import AT_MARKET, CANCEL_ORDER, IMMEDIATE, NEW, NONE, REJECTED, REPLACE_ORDER
 from . import hot, rare
 from . import orders as own
 from . import outbox as outboxes
@@ -100,6 +100,7 @@ def place(engine: Engine, request: Any, instrument: int) -> int:
     elif index < 0 or index >= len(engine.market):
         index, reason = instrument, risks.BAD_COMMAND
     if request.flag & AT_MARKET != 0:
+        request.flag |= IMMEDIATE  # what is left would rest at the worst price that there is
         request.price = at_market(engine, index, np.int64(request.side))
         reason = risks.NO_REFERENCE if request.price == 0 and reason == risks.PASS else reason
     prepare(engine, index, request)
