@@ -1,7 +1,7 @@
 """Write the figures and pictures of docs/examples: `python examples/pages.py [NAME...]`, from the root of the tree.
 
-A page has its figures between two marks; what is between them is what this made. `tests/test_examples.py` makes them
-again and compares: a page can't say what the code does not do.
+A page has its figures between two marks; what is between them is what this made. `tests/test_example_pages.py` makes
+them again and compares: a page can't say what the code does not do.
 Known bad case: text around the figures is a person's; read it again when they change.
 """
 

@@ -9,8 +9,24 @@ import pytest
 from contract_rig import Rig
 
 from ultra.hot import bar as bars
+from ultra.hot import risk as risks
 from ultra.strategy import Strategy
-from ultra.wire import BAR, LEVEL, SIDED, SIGNAL, TIMER, TRADE
+from ultra.wire import (
+    ACCEPTED,
+    ASK,
+    BAR,
+    BID,
+    CANCEL_ORDER,
+    CANCELLED,
+    LEVEL,
+    LIMIT,
+    NEW,
+    NONE,
+    SIDED,
+    SIGNAL,
+    TIMER,
+    TRADE,
+)
 
 PAGE = (Path(__file__).parent.parent / "docs" / "strategy.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -46,6 +62,22 @@ def test_a_class_of_the_page_runs(name: str, block: str, tmp_path: Path) -> None
     before = rig.engine.state.tobytes()
     rig.feed(*a_little_of_everything())
     assert rig.engine.state.tobytes() != before or rig.sent(), f"{name} did nothing"
+
+
+def test_follow_has_one_bid_when_a_replacement_is_refused(tmp_path: Path) -> None:
+    rig = Rig(written(BLOCKS[NAMES.index("Follow")], tmp_path), instruments=1)
+    rig.feed({"kind": LIMIT, "order_id": risks.POSITION_QTY_MAX, "aux": 15})  # not both of ten lots
+    rig.feed({"kind": LEVEL, "instrument": 0, "side": ASK, "price": 510, "qty": 9})
+    kinds, prices, live = [], [], []
+    for price in (500, 501, 502, 503):
+        rig.feed({"kind": LEVEL, "instrument": 0, "side": BID, "price": price, "qty": 9})
+        for row in rig.sent():
+            kinds.append(row["kind"])
+            prices.append(row["price"])
+            answer = {"instrument": 0, "side": BID, "order_id": row["order_id"]}
+            rig.feed(answer | {"kind": ACCEPTED if row["kind"] == NEW else CANCELLED})
+        live.append(int(rig.engine.market[0].open_orders))
+    assert (kinds, prices, live) == ([NEW, CANCEL_ORDER, NEW], [500, NONE, 503], [1, 1, 0, 1])
 
 
 def test_there_is_a_class_for_each_hook_and_each_section() -> None:

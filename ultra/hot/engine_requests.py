@@ -2,7 +2,8 @@
 
 Every request goes into the decision hash, whatever becomes of it. What is sent is booked first, so an order is known
 before the venue can answer it; what is refused ends its handle. A cancel is never judged.
-Known bad case: the output ring is full; then nothing leaves, and the reason is NO_ROOM.
+Known bad case: the output ring is full; then nothing leaves, and the reason is NO_ROOM. A replay has no venue to wait
+for, so there it is never full, and from that refusal on the state hashes differ: size it for `venue.latency_ns`.
 """
 
 from typing import Any
