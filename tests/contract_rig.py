@@ -16,9 +16,11 @@ LIMITS = (1000, 1 << 50, 5_000, 10_000, 50, 0, 1 << 40)
 
 
 class Rig:
-    """An engine of a few instruments that trade, with generous limits."""
+    """An engine of a few instruments, with generous limits; all trade, or those that are `listed`."""
 
-    def __init__(self, spec: type | str, instruments: int = 3, bar_ns: int = 0, **parameters: Any) -> None:
+    def __init__(
+        self, spec: type | str, instruments: int = 3, bar_ns: int = 0, listed: int | None = None, **parameters: Any
+    ) -> None:
         loaded = strategy.load(spec)
         self.engine = engines.create(
             instruments,
@@ -38,7 +40,8 @@ class Rig:
         self._steps = loop(steps)
         self._sequence = self.ts = 0
         self.feed(*({"kind": LIMIT, "order_id": which, "aux": value} for which, value in enumerate(LIMITS)))
-        self.feed(*({"kind": STATUS, "instrument": index, "aux": TRADING} for index in range(instruments)))
+        shown = instruments if listed is None else listed
+        self.feed(*({"kind": STATUS, "instrument": index, "aux": TRADING} for index in range(shown)))
 
     def feed(self, *rows: dict[str, int]) -> None:
         """Records one after the other, a microsecond apart unless they say their time."""

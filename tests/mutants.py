@@ -104,8 +104,8 @@ MUTANTS = (
     Mutant("bar", "return event.price + (event.aux >> 32)", "return event.price + (event.aux >> 31)", BARS),
     Mutant(
         "engine",
-        "first, last = np.int64(0), cells[INSTRUMENTS]\n        elif instrument < 0",
-        "pass\n        elif instrument < 0",
+        "first, last = np.int64(0), cells[INSTRUMENTS]\n            elif instrument >=",
+        "pass\n            elif instrument >=",
         SIGNALLED,
     ),
     # What a strategy means: half of a replacement, an operator's order taken back, a target ordered twice, a price

@@ -114,6 +114,19 @@ def test_a_signal_is_of_one_instrument_or_of_all_and_is_answered() -> None:
     assert int(rig.engine.cells[engines.UNKNOWN_RECORDS]) == 1
 
 
+def test_what_an_instrument_without_a_feed_remembers_is_in_the_state_hash() -> None:
+    hashes = []
+    for value in (5, 6):
+        rig = asker(listed=1)
+        tell(rig, 6, 2)
+        assert rig.state("refused", 2)[:2] == [1, risks.NOT_TRADING]
+        hashes.append(assembly.state_hash(rig.engine))
+        tell(rig, 10, value, 1)
+        assert rig.state("position", 1) == value
+        hashes.append(assembly.state_hash(rig.engine))
+    assert hashes[0] == hashes[2] and hashes[1] != hashes[3]
+
+
 def test_a_hook_with_a_sixth_argument_sees_every_instrument() -> None:
     rig = Rig(Listener)
     rig.feed(level(0, BID, 400, 1), level(2, BID, 600, 1), level(2, ASK, 601, 1))
@@ -159,6 +172,8 @@ class Asker(Strategy):
             cancel(orders, value)
         elif what == 9:
             buy(orders, 0, value, AT_MARKET)
+        elif what == 10:
+            state.position = value
 
     @staticmethod
     def on_order(state: Any, params: Any, event: Any, market: Any, orders: Any) -> None:
@@ -171,9 +186,9 @@ class Asker(Strategy):
         state.position = market.position
 
 
-def asker() -> Rig:
-    rig = Rig(Asker)
-    rig.feed(*(level(k, side, 500 + 100 * k + 4 * side, 9) for k in range(3) for side in (BID, ASK)))
+def asker(listed: int = 3) -> Rig:
+    rig = Rig(Asker, listed=listed)
+    rig.feed(*(level(k, side, 500 + 100 * k + 4 * side, 9) for k in range(listed) for side in (BID, ASK)))
     return rig
 
 

@@ -113,6 +113,8 @@ def build(hooks: Hooks) -> Callable[[Engine, Any], None]:
             acknowledge(engine, record, risks.PASS, np.int64(NONE), np.int64(0))
             if instrument == NONE:
                 first, last = np.int64(0), cells[INSTRUMENTS]
+            elif instrument >= cells[INSTRUMENTS]:
+                cells[INSTRUMENTS] = last  # what its strategy remembers is of the state hash from now on
         elif instrument < 0 or instrument >= len(engine.market) or kind <= 0:
             cells[UNKNOWN_RECORDS] += 1
             return None

@@ -23,6 +23,7 @@ from .engine_state import (
     CANCELS_SENT,
     DECISION_HASH,
     DECISIONS,
+    INSTRUMENTS,
     NOW,
     ORDERS_SENT,
     REFUSED,
@@ -100,6 +101,8 @@ def place(engine: Engine, request: Any, instrument: int) -> int:
         index = instrument
     elif index < 0 or index >= len(engine.market):
         index, reason = instrument, risks.BAD_COMMAND
+    elif index >= engine.cells[INSTRUMENTS]:
+        engine.cells[INSTRUMENTS] = index + 1  # it is told what becomes of the order: its state is of the hash
     if request.flag & AT_MARKET != 0:
         request.flag |= IMMEDIATE  # what is left would rest at the worst price that there is
         request.price = at_market(engine, index, np.int64(request.side))
