@@ -135,6 +135,8 @@ CASES = [
     ("x = np.log(state.mean)", "np.log", "whose last bit differs", "ultra.math.log"),
     ("x = state.mean ** 0.5", "state.mean **", "uses ** with an exponent", "ultra.math.sqrt"),
     ("x = state.mean ** params.edge", "state.mean **", "uses ** with an exponent", "ultra.math.pow"),
+    ("x = math.atan(1.0)", "math.atan", "whose last bit differs", "a series in a @hot function"),
+    ("x = np.hypot(3.0, state.mean)", "np.hypot", "whose last bit differs", "sqrt(x * x + y * y)"),
     # Fields.
     ("x = state.sen", "state.sen", "names state.sen, which does not exist", "did you mean seen?"),
     ("state.total = 1", "state.total", "names state.total, which does not exist", "`total: int = state(...)`"),

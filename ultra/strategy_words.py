@@ -123,6 +123,13 @@ INEXACT: Final = {
     "exp": "exp", "expm1": "expm1", "log": "log", "log1p": "log1p", "log2": "log, divided by log(2.0)",
     "log10": "log, divided by log(10.0)", "pow": "pow", "power": "pow", "sin": "sin", "cos": "cos",
     "tan": "sin, divided by cos", "tanh": "tanh", "erf": "erf", "erfc": "erfc",
+    "exp2": "pow(2.0, x)", "float_power": "pow", "cbrt": "pow(x, 1.0 / 3.0)", "hypot": "sqrt(x * x + y * y)",
+    "sinh": "exp of x, less that of -x, halved", "cosh": "exp of x, and that of -x, halved",
+    **dict.fromkeys(("asinh", "arcsinh"), "log(x + sqrt(x * x + 1.0))"),
+    **dict.fromkeys(("acosh", "arccosh"), "log(x + sqrt(x * x - 1.0))"),
+    **dict.fromkeys(("atanh", "arctanh"), "log1p(2.0 * x / (1.0 - x)), halved"),
+    **dict.fromkeys(("asin", "acos", "atan", "atan2", "arcsin", "arccos", "arctan", "arctan2", "gamma", "lgamma",
+                     "logaddexp", "logaddexp2"), "sqrt, log and what else there is: a series in a @hot function"),
 }  # fmt: skip
 FLOATS: Final = frozenset((
     "float", "exp", "expm1", "log", "log1p", "pow", "sin", "cos", "tanh", "erf", "erfc", "normal_cdf",
