@@ -8,9 +8,10 @@ from bar_rig import T0, trend
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultra.lab import bar_figures, bar_tape, folds
+from ultra.lab import bar_figures, bar_tape, folds, validate
 from ultra.lab.bars import Terms, run_bars, yearly
 from ultra.lab.fills import cash_e9, scale_of
+from ultra.lab.optimize import optimize_parameters
 from ultra.lab.ranges import SearchError
 from ultra.lab.terms import Fees
 from ultra.lab.validate import cross_validate, walk_forward
@@ -102,6 +103,18 @@ def test_a_walk_never_sees_its_tests():
     # Tests are 15 moments from 60 on: those of the first two end before 90, and the third is trained before it.
     assert one.windows[:2] == two.windows[:2]
     assert one.windows[2].best == two.windows[2].best and one.windows[2].train_value == two.windows[2].train_value
+
+
+def test_the_seed_of_a_walk_is_that_of_its_searches(monkeypatch):
+    heard = []
+
+    def search(*given, **words):
+        heard.append((words["seed"], words["terms"].seed))
+        return optimize_parameters(*given, **words)
+
+    monkeypatch.setattr(validate, "optimize_parameters", search)
+    walk_forward(WholeCross, TAPE, RANGES, splits=2, terms=TERMS, method="random", trials=2, seed=3)
+    assert heard == [(3, 0), (3, 0)]
 
 
 def test_a_window_without_a_best_trades_nothing():

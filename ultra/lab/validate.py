@@ -113,7 +113,8 @@ def walk_forward(
     """Search each window, trade the next. `search`: more words of `optimize_parameters` (method, where, cash, ...).
 
     SearchError when a window would be empty, or the data are no bars."""
-    words = {name: search.pop(name) for name in bar_runs.WORDS & search.keys()}
+    # `seed` is the search's, as everywhere: that of `ultra.random` is given with `terms`.
+    words = {name: search.pop(name) for name in (bar_runs.WORDS - {"seed"}) & search.keys()}
     bars, terms = _bars_of(strategy, data), bar_runs.terms_of(terms, words)
     loaded = strategies.load(strategy)
     windows: list[Tested] = []
