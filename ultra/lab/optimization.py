@@ -120,8 +120,9 @@ class Optimization:
         from .backtest import backtest
 
         return backtest(
-            self.job.strategy, self.job.path, parameters=chosen, terms=self.job.terms, **self.job.given
-        ).performance
+            self.job.strategy, self.job.path, parameters=chosen, terms=self.job.terms,
+            periods_per_year=self.job.periods_per_year, **self.job.given,
+        ).performance  # fmt: skip
 
     def deflated_sharpe(self, index: int | None = None) -> float:
         """Probability that a set's (the best's) Sharpe ratio is above what the best of as many sets without any skill
