@@ -58,6 +58,7 @@ def add(commands: Any) -> None:
 
 def _backtest(given: argparse.Namespace) -> int:
     from ..lab import backtest, sensitivity
+    from ..lab.performance import plain
 
     config = load_config(given) if given.config or given.set or given.instrument or given.date else None
     wanted: dict[str, Any] = {"terms": terms_of(given), "config": config, "parameters": parameters_of(given.param)}
@@ -69,7 +70,7 @@ def _backtest(given: argparse.Namespace) -> int:
     found = result.as_json()
     if given.latency_sweep:
         rows = sensitivity.latencies(given.strategy, given.data, told=told, **wanted)
-        found["latency"] = [{**row._asdict(), "pnl": f"{row.pnl:f}"} for row in rows]
+        found["latency"] = [{name: plain(value) for name, value in row._asdict().items()} for row in rows]
     if given.capacity:
         larger = sensitivity.capacity(given.strategy, given.data, told=told, **wanted)
         found["capacity"] = [
