@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from bar_rig import T0, trend
+from bar_rig import T0, closes, trend
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,6 +92,15 @@ def test_a_walk_is_its_windows_run_by_hand():
     course = walked.performance
     assert cash_e9(course.fills, scale_of(course.instruments)) == int(course.equity_e9[-1]) - int(course.equity_e9[0])
     assert len(course.ts) == 120 - 48 + 1
+
+
+def test_a_walk_that_is_ruined_ends_with_the_money_of_its_fills():
+    """What the ruin left open is closed at the close of the ruin, not at that of the window's end."""
+    tape = closes([100, 101] * 10 + list(range(110, 150)) + [10, 12, 14, 16, 18, 20] * 4)
+    search = {"fast": [1], "slow": [2], "lots": [100]}
+    course = walk_forward(WholeCross, tape, search, splits=1, train=0.25, terms=Terms(cash=50)).performance
+    assert course.equity_e9[-1] <= 0
+    assert cash_e9(course.fills, scale_of(course.instruments)) == int(course.equity_e9[-1]) - int(course.equity_e9[0])
 
 
 def test_a_walk_never_sees_its_tests():

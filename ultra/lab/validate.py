@@ -137,7 +137,7 @@ def walk_forward(
             loaded, _cut(bars, (past[0], fold.test[1])), [best], terms=money, periods_per_year=periods_per_year
         )
         equity, fills = run.course(0)
-        fills = _closed(run.bars, fills)
+        fills = _closed(run.bars, fills, int(run.accounts["ended_at"][0]) if run.accounts["ended"][0] else -1)
         at = fold.test[0] - past[0]
         course = (bars.ts[fold.test[0] - 1 : fold.test[1]], equity[at - 1 :], fills)
         tested = _measured(course, bars, cash_e9, periods_per_year)
@@ -219,13 +219,14 @@ def _cut(bars: Bars, stretch: Stretch) -> Bars:
     return bars.between(int(bars.ts[first]), end)
 
 
-def _closed(bars: Bars, fills: Any) -> Any:
-    """These fills and those that end what they leave open, at the last close of each instrument and for nothing."""
+def _closed(bars: Bars, fills: Any, moment: int) -> Any:
+    """These fills and those that end what they leave open, at the close of each instrument at a moment (the last, or
+    that of a ruin) and for nothing."""
     lots = held(fills, len(bars.instruments), bars.ts[-1:])[0][0]
-    last = bars.closes()[-1]
+    last = bars.closes()[moment]
     open_ones = np.flatnonzero(lots)
     ends = np.zeros(len(open_ones), FILLS)
-    ends["ts_event"], ends["instrument"], ends["side"] = bars.ts[-1], open_ones, lots[open_ones] > 0
+    ends["ts_event"], ends["instrument"], ends["side"] = bars.ts[moment], open_ones, lots[open_ones] > 0
     ends["took"], ends["price"], ends["qty"] = 1, last[open_ones], np.abs(lots[open_ones])
     ends["order_id"] = ends["ahead"] = ends["cause"] = NONE
     return np.concatenate([np.asarray(fills), ends]).view(np.recarray)
