@@ -181,6 +181,11 @@ def test_a_map_has_a_cell_for_every_pair_and_a_page_is_whole(tmp_path):
         found.heat("lots")
 
 
+def test_of_a_single_bar_there_is_no_luck_to_take_off():
+    found = optimize_parameters(WholeCross, trend(1), RANGES, terms=TERMS)
+    assert found.best_value == 0 and math.isnan(found.deflated_sharpe())
+
+
 def test_luck_is_taken_off_the_best():
     found = search()
     assert 0.0 <= found.deflated_sharpe() <= 1.0
