@@ -9,6 +9,7 @@ from bar_rig import trend
 from recorded import data
 from runs import EAGER, IMBALANCE, MAKER, SMALL, market, ran
 
+from ultra.commands.backtests import as_text
 from ultra.config import load
 from ultra.hot import JIT
 from ultra.lab.backtest import Result, backtest
@@ -100,3 +101,4 @@ def test_of_bars_the_configuration_holds_and_what_was_paid_is_said() -> None:
     assert result.interest_e9 == int(grid.accounts[0]["carry"]) > 0
     assert result.orders == int(grid.accounts[0]["sent"]) >= len(result.fills) > 0
     assert result.performance.final_equity == grid.performance().final_equity
+    assert "interest paid" in as_text(result.as_json())

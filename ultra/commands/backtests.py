@@ -152,6 +152,10 @@ def as_text(found: dict[str, Any]) -> str:
             f"{row['after_ns'] / 1e6:>12,.0f} ms{row['fills']:>11,}{row['mean_ticks']:>14.2f}"
             f"{float(row['total']):>18,.2f}{row['won']:>8.0%}"
         )
+    if float(found["interest"]):
+        lines.append(f"interest paid{float(found['interest']):>33,.2f}")
+    if found["margin_calls"]:
+        lines.append(f"margin not covered at{found['margin_calls']:>18,} points")
     for row in found.get("latency", ()):
         lines.append(f"{row['more_ns']:>12,} ns later{float(row['pnl']):>18,.2f}{row['fills']:>10,} fills")
     for row in found.get("capacity", ()):
