@@ -103,6 +103,12 @@ def test_a_walk_that_is_ruined_ends_with_the_money_of_its_fills():
     assert cash_e9(course.fills, scale_of(course.instruments)) == int(course.equity_e9[-1]) - int(course.equity_e9[0])
 
 
+def test_nothing_is_traded_before_the_terms_say_so():
+    late = Terms(cash=100_000, trade_from=int(T0 + 100 * DAY))
+    fills = walk_forward(WholeCross, TAPE, RANGES, splits=3, terms=late, objective="total_return").performance.fills
+    assert len(fills) > 0 and fills["ts_event"].min() > T0 + 100 * DAY
+
+
 def test_a_walk_never_sees_its_tests():
     changed = trend(120)
     changed.records["price"][90:] += 300

@@ -127,7 +127,8 @@ def walk_forward(
             periods_per_year=periods_per_year, **search,
         )  # fmt: skip
         best = None if np.isnan(found.values).all() else found.best
-        money = replace(terms, cash=Decimal(cash_e9).scaleb(-9), trade_from=int(bars.ts[fold.test[0]]))
+        begin = max(terms.trade_from, int(bars.ts[fold.test[0]]))
+        money = replace(terms, cash=Decimal(cash_e9).scaleb(-9), trade_from=begin)
         if best is None or cash_e9 <= 0:
             ts = bars.ts[fold.test[0] : fold.test[1]]
             parts.append((ts, np.full(len(ts), cash_e9), np.zeros(0, FILLS)))
@@ -183,7 +184,7 @@ def cross_validate(
     def figures(stretches: Sequence[Stretch], warm: int = 0) -> list[dict[str, Any]]:
         parts = []
         for first, last in stretches:
-            own = replace(terms, trade_from=int(bars.ts[first])) if warm else terms
+            own = replace(terms, trade_from=max(terms.trade_from, int(bars.ts[first]))) if warm else terms
             cut = _cut(bars, (max(0, first - warm), last))
             run = bar_runs.run_bars(loaded, cut, sets, terms=own, threads=threads)
             parts.append((run.accounts, cut.ts, min(warm, first)))
