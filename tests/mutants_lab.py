@@ -71,7 +71,7 @@ LAB = (
     Mutant("strategies/inventory_maker", "middle - position /", "middle + position /", STOIKOV),
     Mutant("strategies/inventory_maker", "math.ceil(", "math.floor(", STOIKOV),
     # A day late is a close that nobody knew.
-    Mutant("lab/bar_csv", "(np.asarray(ts) - interval_ns)", "np.asarray(ts)", WRITTEN),
+    Mutant("lab/bar_csv", "(np.asarray(ts) + 1 - interval_ns)", "np.asarray(ts)", WRITTEN),
     # Seeds that only change the order of the same draws.
     Mutant("lab/synthetic", "mix(mix(seed, SALT), number)", "mix(seed, number)", MADE),
     # A tape: a chunk is believed, or a file that was cut, or an index; a column is not put back together.

@@ -5,13 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bar_rig import trend
 from recorded import data
 from runs import EAGER, IMBALANCE, MAKER, SMALL, market, ran
 
+from ultra.commands.backtests import as_text
 from ultra.config import load
 from ultra.hot import JIT
 from ultra.lab.backtest import Result, backtest
-from ultra.lab.terms import Fees, Latency
+from ultra.lab.bars import Terms as BarTerms
+from ultra.lab.bars import run_bars
+from ultra.lab.tape import Instrument, Tape
+from ultra.lab.terms import Fees, Interest, Latency
+from ultra.strategies.whole_cross import WholeCross
 
 AAPL = "derived_AAPL_20120621_0930_1030.itch50.gz"
 HEAD = "derived_AAPL_20120621_head.itch50.gz"
@@ -82,3 +88,17 @@ def test_equity_is_cash_and_positions_at_the_middle(tmp_path: Path) -> None:
     result = backtest(IMBALANCE, day(tmp_path), config=settings(IMBALANCE), sample_ns=1_000_000_000)
     assert (np.diff(result.equity["ts"])[1:-1] == 1_000_000_000).all()
     assert result.equity["equity_e9"][0] == 1_000_000 * 10**9 and result.equity["gross_e9"][0] == 0
+
+
+def test_of_bars_the_configuration_holds_and_what_was_paid_is_said() -> None:
+    config = load(None, {"strategy.parameters": {"fast": 2, "slow": 6, "short": True}})
+    costs = Interest(borrow_percent=5)
+    tape = Tape.of(trend(120).records, [Instrument("S0", 10_000_000, 10**9)], "bars")
+    result = backtest(WholeCross, tape, parameters={"slow": 8}, config=config, interest=costs)
+    wanted = {"fast": 2, "slow": 8, "short": True}
+    grid = run_bars(WholeCross, tape, wanted, terms=BarTerms(interest=costs))
+    assert {name: result.parameters[name] for name in wanted} == wanted
+    assert result.interest_e9 == int(grid.accounts[0]["carry"]) > 0
+    assert result.orders == int(grid.accounts[0]["sent"]) >= len(result.fills) > 0
+    assert result.performance.final_equity == grid.performance().final_equity
+    assert "interest paid" in as_text(result.as_json())

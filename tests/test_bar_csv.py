@@ -59,6 +59,9 @@ def test_what_is_read_again_is_what_was_written(tmp_path_factory: pytest.TempPat
     again = load(path, tick="0.01", lot=1, interval="1d")
     assert [one.symbol for one in again.instruments] == [one.symbol for one in tape.instruments]
     assert bars_of(again, 1) == bars_of(tape)  # a reader stamps the last nanosecond of a bar, not the first after it
+    text = path.read_text()
+    bar_csv.write(path, again, DAY)
+    assert path.read_text() == text, "and what was read is written at the same times"
 
 
 @given(tapes())

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
-from bar_rig import LOADED, T0, assert_same, reel, twin_of, walk
+import pytest
+from bar_rig import LOADED, T0, assert_same, closes, reel, twin_of, walk
 from bar_twin import Bar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ultra.lab import bar_account as accounts
 from ultra.lab.bars import Terms, run_bars
 from ultra.lab.terms import Fees, Interest, Slippage
+from ultra.strategies.whole_cross import WholeCross
 
 PRICE = st.integers(0, 9)
 GAP = st.sampled_from([1, 7, 400_000_000, 1_000_000_000, 86_400_000_000_000])
@@ -69,6 +72,16 @@ def against_its_twin(moments, terms, seeds, count, **paper):
 @given(tapes(1), TERMS, st.lists(st.integers(0, 99), min_size=1, max_size=3))
 def test_one_instrument_is_as_its_twin(moments, terms, seeds):
     against_its_twin(moments, terms, seeds, 1)
+
+
+def test_a_run_that_ended_holds_nothing_more():
+    """Ruin closes every position without a fill: neither exposure nor time in the market go on behind it."""
+    tape = closes([100] * 10 + [110, 120, 130] + [20] * 10)
+    found = run_bars(WholeCross, tape, {"fast": [1], "slow": [2], "lots": [100]}, terms=Terms(cash=50))
+    whole = found.performance(0)
+    assert found.figures["ended"][0] == accounts.RUINED and whole.fill_count == 1
+    assert whole.time_in_market == pytest.approx(float(found.figures["time_in_market"][0]))
+    assert 0 < whole.time_in_market < 0.2
 
 
 @settings(deadline=None)

@@ -18,7 +18,21 @@ from ultra.lab import check, cut
 from ultra.lab import tape as tapes
 from ultra.lab.data import load
 from ultra.lab.tape import Instrument, Tape
-from ultra.wire import ADD, CANCEL, DELETE, EXECUTE, INSTRUMENT, LEVEL, NONE, RECORD, REPLACE, TRADE
+from ultra.wire import (
+    ADD,
+    CANCEL,
+    DELETE,
+    EXECUTE,
+    HALTED,
+    INSTRUMENT,
+    LEVEL,
+    NONE,
+    RECORD,
+    REPLACE,
+    STATUS,
+    TRADE,
+    TRADING,
+)
 
 BOOK = [{1: 5, 2: 5}, {4: 5}]
 QUOTE = {"e": "bookTicker", "s": "XY", "b": "0.20", "B": "0.050", "a": "0.40", "A": "0.05", "u": 101, "E": 1101}
@@ -186,6 +200,16 @@ def test_a_piece_makes_the_book_of_the_whole(acts: list[tuple[int, ...]], first:
                 [key for key, order in orders.items() if order[1] == price] for orders in (got_orders, expected_orders)
             ]
             assert set(queues[0]) == set(queues[1])
+
+
+def test_a_piece_begins_with_the_trading_state_of_each_instrument() -> None:
+    """One that was halted before it is not taken for one that trades."""
+    records = np.zeros(4, RECORD)
+    records["kind"], records["ts_event"], records["order_id"] = (STATUS, STATUS, TRADE, TRADE), (1, 2, 3, 4), NONE
+    records["price"], records["qty"], records["aux"] = 1, 1, (TRADING, HALTED, NONE, NONE)
+    whole = Tape.of(records, [Instrument("X", 5, 7)], "orders")
+    piece = np.concatenate(list(cut.between(whole, 4, 9).batches()))
+    assert [(int(r["kind"]), int(r["aux"])) for r in piece][1:] == [(STATUS, HALTED), (TRADE, NONE)]
 
 
 # ---- The commands. ----

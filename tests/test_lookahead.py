@@ -123,3 +123,8 @@ def test_the_command_looks_in_the_interpreter_too(tmp_path: Path) -> None:
     cheat.write_text(CHEAT)
     ran = ultra_apart("backtest", f"{cheat}:Cheat", str(source), "--check-lookahead", "--json", NUMBA_DISABLE_JIT="1")
     assert ran.code == 1 and ran.found["guilty"] == ["TOMORROW"], ran.said
+
+
+def test_a_past_without_a_decision_proves_nothing() -> None:
+    said = [lookahead.Verdict([lookahead.Cut(9, "tape", decisions, True)], ()).as_text() for decisions in (0, 1)]
+    assert "proves nothing" in said[0] and "proves nothing" not in said[1]

@@ -30,7 +30,7 @@ from ultra.lab.backtest import backtest
 from ultra.lab.bars import Terms, run_bars
 from ultra.lab.ledger import Ledger
 from ultra.lab.optimize import SearchError, optimize_parameters
-from ultra.lab.terms import Fees
+from ultra.lab.terms import Fees, Latency
 from ultra.strategies.whole_cross import WholeCross
 
 RANGES = {"fast": range(2, 8, 2), "slow": (5, 20, 5)}
@@ -181,6 +181,11 @@ def test_a_map_has_a_cell_for_every_pair_and_a_page_is_whole(tmp_path):
         found.heat("lots")
 
 
+def test_of_a_single_bar_there_is_no_luck_to_take_off():
+    found = optimize_parameters(WholeCross, trend(1), RANGES, terms=TERMS)
+    assert found.best_value == 0 and math.isnan(found.deflated_sharpe())
+
+
 def test_luck_is_taken_off_the_best():
     found = search()
     assert 0.0 <= found.deflated_sharpe() <= 1.0
@@ -241,6 +246,19 @@ def test_a_ledger_of_another_search_is_refused(tmp_path):
     (tmp_path / "text").write_text("what is this, it is long enough to be no database at all" * 10)
     with pytest.raises(SearchError, match="no file of a search"):
         search(resume=tmp_path / "text")
+
+
+def test_a_search_with_another_recorded_latency_is_another_search(tmp_path):
+    """However long the recording is: NumPy's own text of an array leaves out its middle."""
+    (tmp_path / "day.itch50").write_bytes(b"")
+    recorded = np.zeros((3000, 3), np.int64)
+    other = recorded.copy()
+    other[1500, 1] = 1
+    told = [
+        jobs.identity(jobs.Job(MAKER, str(tmp_path), EventTerms(latency=Latency(recorded=rows))), strategy.load(MAKER))
+        for rows in (recorded, other, recorded.copy())
+    ]
+    assert told[0] != told[1] and told[0] == told[2]
 
 
 @settings(max_examples=10)
@@ -330,12 +348,13 @@ def test_a_set_over_orders_is_a_backtest(day, tmp_path):
     counting = Counting()
     found = optimize_parameters(
         MAKER, day, more["ranges"], objective="total_return", config=more["config"], executor=counting,
-        resume=tmp_path / "s.db",
+        resume=tmp_path / "s.db", periods_per_year=252,
     )  # fmt: skip
-    assert counting.ran == 2
+    assert counting.ran == 2 and found.performance().periods_per_year == 252
     for each, figures in zip(found.sets, found.figures, strict=True):
         alone = backtest(MAKER, day, parameters=each, config=more["config"]).performance
         assert figures["total_return"] == alone.total_return and figures["fill_count"] == alone.fill_count
+        assert figures["periods_per_year"] == 252
     assert found.performance().total_return == found.best_value
     assert math.isnan(found.deflated_sharpe()) and "<svg" in found.heat()
 

@@ -9,6 +9,7 @@ import pytest
 from ultra.cli import main
 from ultra.commands.optimize import range_of
 from ultra.config import ConfigError
+from ultra.lab.ranges import SearchError
 
 SPEC = "ultra.strategies.whole_cross:WholeCross"
 RANGES = ["--range", "fast=2:6:2", "--range", "slow=8,12", "--range", "lots=10"]
@@ -72,11 +73,28 @@ def test_text_is_for_people(capsys, prices):
         (["--range", "fast=2:4", "--walk-forward", "500"], "would be empty"),
         (["--range", "fast=2:4", "--walk-forward", "2", "--resume", "x"], "--resume: is of a search"),
         (["--range", "fast=2:4", "--walk-forward", "2", "--cross-validate", "3"], "one at a time"),
+        (["--range", "fast=2:4", "--cross-validate", "3", "--method", "random"], "tests the whole grid"),
     ],
 )
 def test_wrong_words_are_one_line_and_code_2(capsys, prices, words, said):
     assert main(["optimize", SPEC, str(prices), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_is_said_of_data_holds_for_data_that_are_no_bars(monkeypatch, tmp_path):
+    """They were loaded again without it. And what only bars know is refused, not passed over."""
+    path = tmp_path / "ticks.csv"
+    path.write_text("time,symbol,bid,ask\n1700000000,A,1.25,1.5\n1700000001,B,1,2\n1700000002,A,1.5,1.75\n")
+    played = []
+
+    def search(strategy, data, ranges, **words):
+        played.append(data)
+        raise SearchError("enough")
+
+    monkeypatch.setattr("ultra.lab.optimize.optimize_parameters", search)
+    assert main(["optimize", SPEC, str(path), "--range", "fast=2,3", "--symbol", "A", "--tick", "0.25"]) == 2
+    assert [(one.symbol, one.tick_e9) for one in played[0].instruments] == [("A", 250_000_000)]
+    assert main(["optimize", SPEC, str(path), "--range", "fast=2,3", "--touch"]) == 2 and len(played) == 1
 
 
 def test_a_range_is_read_as_written():

@@ -121,6 +121,15 @@ def test_a_fill_beyond_int64_or_of_nothing_is_refused() -> None:
         traded.scale_of([Stock(tick_e9=0)])
 
 
+def test_a_turnover_beyond_int64_is_exact_and_the_scales_of_others_are_no_limit() -> None:
+    scale = traded.scale_of(INSTRUMENTS)
+    many = filled([(1, k % 2, 1 << 30, 1 << 30, 1 << 60) for k in range(16)])
+    assert traded.traded_e9(many, scale) == 16 * (1 << 60) // 1000
+    assert traded.cash_e9(many, scale) == -16 * (1 << 60), "as much bought as sold: the fees alone"
+    cheap_and_dear = filled([(0, BID, 1 << 38, 1, 0), (1, BID, 1, 1 << 38, 0), (1, ASK, 2, 1 << 38, 0)])
+    assert len(traded.trips_of(cheap_and_dear, INSTRUMENTS)) == 1
+
+
 # ---- By hand. ----
 
 

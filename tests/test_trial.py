@@ -73,14 +73,28 @@ def test_an_account_has_what_fractions_say(
     trade(account, market, np.array(fills, np.int64).reshape(-1, 5), paid)
     assert paid.tolist() == [fee_twin(fees, fill) for fill in fills]
     found = int(accounts.finish(account, market, 5))
-    market[1].last_price = NONE
+    of_coin = [price for index, _, price, _, _ in fills if index == 1]  # a side is empty, and nothing traded
     wanted = Fraction(1000 * E9 - sum(paid.tolist()))
-    for index, mid in ((0, Fraction(203, 2)), (1, Fraction(0))):
+    for index, mid in ((0, Fraction(203, 2)), (1, Fraction(of_coin[-1] if of_coin else 0))):
         unit = Fraction(int(SCALE[index, 0]), int(SCALE[index, 1]))
         for k, side, price, qty, _ in fills:
             if k == index:
                 wanted += (qty if side == BID else -qty) * (mid - price) * unit
     assert wanted - 2 < found <= wanted
+
+
+def test_a_book_that_is_empty_for_a_while_is_no_ruin() -> None:
+    """As behind a hole in a feed of levels without trades: the position is worth what it was."""
+    row = costs.terms(costs.NO_FEES, costs.NO_SLIPPAGE, costs.NO_INTEREST)
+    account, market = accounts.create(SCALE, row, 1000 * E9, SECOND), markets((999_999, 1_000_001), (NONE, NONE))
+    trade(account, market, np.array([(0, 0, SECOND, 0, 2), (0, BID, 1_000_000, 4, 1)], np.int64), column([0, 0]))
+    for second, (bid, ask), worth in ((2, (1_099_999, 1_100_001), 1040), (3, (NONE, NONE), 1040), (4, (NONE, 5), 1040)):
+        market[0].bid, market[0].ask = bid, ask
+        trade(account, market, np.array([(0, 0, second * SECOND, 0, 2)], np.int64), column([0]))
+        assert int(accounts.course(account)["equity_e9"][-1]) == worth * E9
+    market[0].last_price = 1_200_000
+    trade(account, market, np.array([(0, 0, 5 * SECOND, 0, 2)], np.int64), column([0]))
+    assert int(accounts.course(account)["equity_e9"][-1]) == 1080 * E9
 
 
 @pytest.mark.parametrize(("step", "seconds"), [(3600, 31_557_600), (1, 5400)])

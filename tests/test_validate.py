@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from bar_rig import T0, trend
+from bar_rig import T0, closes, trend
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultra.lab import bar_figures, bar_tape, folds
+from ultra.lab import bar_figures, bar_tape, folds, validate
 from ultra.lab.bars import Terms, run_bars, yearly
 from ultra.lab.fills import cash_e9, scale_of
+from ultra.lab.optimize import optimize_parameters
 from ultra.lab.ranges import SearchError
 from ultra.lab.terms import Fees
 from ultra.lab.validate import cross_validate, walk_forward
@@ -93,6 +94,21 @@ def test_a_walk_is_its_windows_run_by_hand():
     assert len(course.ts) == 120 - 48 + 1
 
 
+def test_a_walk_that_is_ruined_ends_with_the_money_of_its_fills():
+    """What the ruin left open is closed at the close of the ruin, not at that of the window's end."""
+    tape = closes([100, 101] * 10 + list(range(110, 150)) + [10, 12, 14, 16, 18, 20] * 4)
+    search = {"fast": [1], "slow": [2], "lots": [100]}
+    course = walk_forward(WholeCross, tape, search, splits=1, train=0.25, terms=Terms(cash=50)).performance
+    assert course.equity_e9[-1] <= 0
+    assert cash_e9(course.fills, scale_of(course.instruments)) == int(course.equity_e9[-1]) - int(course.equity_e9[0])
+
+
+def test_nothing_is_traded_before_the_terms_say_so():
+    late = Terms(cash=100_000, trade_from=int(T0 + 100 * DAY))
+    fills = walk_forward(WholeCross, TAPE, RANGES, splits=3, terms=late, objective="total_return").performance.fills
+    assert len(fills) > 0 and fills["ts_event"].min() > T0 + 100 * DAY
+
+
 def test_a_walk_never_sees_its_tests():
     changed = trend(120)
     changed.records["price"][90:] += 300
@@ -102,6 +118,18 @@ def test_a_walk_never_sees_its_tests():
     # Tests are 15 moments from 60 on: those of the first two end before 90, and the third is trained before it.
     assert one.windows[:2] == two.windows[:2]
     assert one.windows[2].best == two.windows[2].best and one.windows[2].train_value == two.windows[2].train_value
+
+
+def test_the_seed_of_a_walk_is_that_of_its_searches(monkeypatch):
+    heard = []
+
+    def search(*given, **words):
+        heard.append((words["seed"], words["terms"].seed))
+        return optimize_parameters(*given, **words)
+
+    monkeypatch.setattr(validate, "optimize_parameters", search)
+    walk_forward(WholeCross, TAPE, RANGES, splits=2, terms=TERMS, method="random", trials=2, seed=3)
+    assert heard == [(3, 0), (3, 0)]
 
 
 def test_a_window_without_a_best_trades_nothing():

@@ -58,6 +58,7 @@ def add(commands: Any) -> None:
 
 def _backtest(given: argparse.Namespace) -> int:
     from ..lab import backtest, sensitivity
+    from ..lab.performance import plain
 
     config = load_config(given) if given.config or given.set or given.instrument or given.date else None
     wanted: dict[str, Any] = {"terms": terms_of(given), "config": config, "parameters": parameters_of(given.param)}
@@ -69,7 +70,7 @@ def _backtest(given: argparse.Namespace) -> int:
     found = result.as_json()
     if given.latency_sweep:
         rows = sensitivity.latencies(given.strategy, given.data, told=told, **wanted)
-        found["latency"] = [{**row._asdict(), "pnl": f"{row.pnl:f}"} for row in rows]
+        found["latency"] = [{name: plain(value) for name, value in row._asdict().items()} for row in rows]
     if given.capacity:
         larger = sensitivity.capacity(given.strategy, given.data, told=told, **wanted)
         found["capacity"] = [
@@ -151,6 +152,10 @@ def as_text(found: dict[str, Any]) -> str:
             f"{row['after_ns'] / 1e6:>12,.0f} ms{row['fills']:>11,}{row['mean_ticks']:>14.2f}"
             f"{float(row['total']):>18,.2f}{row['won']:>8.0%}"
         )
+    if float(found["interest"]):
+        lines.append(f"interest paid{float(found['interest']):>33,.2f}")
+    if found["margin_calls"]:
+        lines.append(f"margin not covered at{found['margin_calls']:>18,} points")
     for row in found.get("latency", ()):
         lines.append(f"{row['more_ns']:>12,} ns later{float(row['pnl']):>18,.2f}{row['fills']:>10,} fills")
     for row in found.get("capacity", ()):

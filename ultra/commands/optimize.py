@@ -62,6 +62,8 @@ def _optimize(given: argparse.Namespace) -> int:
     if useless or (given.walk_forward and given.cross_validate):
         said = f"--{useless[0]}: is of a search" if useless else "--walk-forward, --cross-validate: one at a time"
         raise ConfigError("command line", (said,))
+    if given.cross_validate and (given.method != "grid" or given.trials):
+        raise ConfigError("command line", ("--method, --trials: --cross-validate tests the whole grid",))
     ranges = dict(range_of(words) for words in given.ranges)
     show_compiling()
     data, terms = _data(given), None
@@ -136,12 +138,12 @@ def range_of(words: str) -> tuple[str, Any]:
 
 
 def _data(given: argparse.Namespace) -> Any:
-    """The tape; a file that is no bars is left to whoever plays it."""
+    """The tape; a file that is no bars, and of which nothing is said, is left to whoever plays it."""
     from ..lab import data
 
     words = {name: getattr(given, name) for name in ("symbol", "tick", "lot", "interval") if getattr(given, name)}
     tape = data.load(given.data, **words)
-    return tape if tape.kind == "bars" else given.data
+    return tape if tape.kind == "bars" or words else given.data
 
 
 def _terms(given: argparse.Namespace, bars: bool) -> Any:
@@ -153,6 +155,8 @@ def _terms(given: argparse.Namespace, bars: bool) -> Any:
         "cash": given.cash, "fees": costs.fees_of(given.fees), "slippage": costs.slippage_of(given.slippage),
         "interest": costs.interest_of(given.interest),
     }  # fmt: skip
+    if given.touch and not bars:
+        raise ConfigError("command line", ("--touch: is of bars",))
     return bar_runs.Terms(**common, touch=given.touch) if bars else backtest.Terms(**common)
 
 

@@ -159,6 +159,7 @@ def backtest(
     terms: Terms | None = None,
     config: Config | None = None,
     progress: Callable[[dict[str, int]], None] | None = None,
+    periods_per_year: float | None = None,
     **given: Any,
 ) -> Result:
     """Run a strategy over data, and measure it. BacktestError, TermsError, StrategyError.
@@ -166,17 +167,17 @@ def backtest(
     `data` is a path of ITCH 5.0, a `Tape`, or anything that `ultra.lab.data.load` takes. `given` are fields of Terms
     (cash=, fees=, latency=, ...) in place of those of `terms`. With a `config` its limits hold; without one an ITCH
     file has the default limits, as in `ultra run`, and any other data none but sanity. A tape of bars goes to
-    `ultra.lab.bars`, by its rules."""
+    `ultra.lab.bars`, by its rules. `periods_per_year`: see `ultra.lab.performance.measure`."""
     found = source_of(data)
     if found.kind == "bars":
         wanted = replace(terms or Terms(), **given)
-        return of_bars(strategy, found, parameters or {}, wanted, config or Config())
+        return of_bars(strategy, found, parameters or {}, wanted, config or Config(), periods_per_year)
     course, wanted = course_of(
         strategy, found, parameters=parameters, terms=terms, config=config, progress=progress, **given
     )
     course.begin()
     found.play(course.config, course)
-    return _result(course, wanted, found)
+    return _result(course, wanted, found, periods_per_year)
 
 
 def course_of(
@@ -248,7 +249,7 @@ def _steps(source: Source, count: int) -> Any:
     return np.array([getattr(known, "step", 1) for known in source.instruments], np.int64)
 
 
-def _result(course: Course, wanted: Terms, source: Source) -> Result:
+def _result(course: Course, wanted: Terms, source: Source, periods_per_year: float | None) -> Result:
     state_hash = course.finish()
     engine, cells = course.engine, course.account.cells
     instruments = tuple(source.instruments or _introduced(engine))
@@ -270,6 +271,7 @@ def _result(course: Course, wanted: Terms, source: Source) -> Result:
             instruments=instruments,
             initial_cash_e9=course.setting.initial_e9,
             exposure=points["gross_e9"],
+            periods_per_year=periods_per_year,
         ),
         fills=fills,
         explained=explained,
@@ -311,6 +313,7 @@ def of_bars(
     parameters: Mapping[str, Any],
     wanted: Terms,
     config: Config,
+    periods_per_year: float | None = None,
 ) -> Result:
     """The same of a tape of bars, which `bars.run_bars` plays by its own rules: fills at prices of bars, no latency, no
     queue, no hash of decisions. BacktestError for terms that bars do not have."""
@@ -324,21 +327,18 @@ def of_bars(
     grid = bars.run_bars(
         loaded,
         source.tape,
-        [dict(parameters)],
-        terms=bars.Terms(wanted.cash, wanted.fees, wanted.slippage, wanted.interest, seed=wanted.seed),
+        [{**config.strategy.parameters, **parameters}],
+        terms=bars.Terms(
+            wanted.cash, wanted.fees, wanted.slippage, wanted.interest, seed=wanted.seed or config.strategy.seed
+        ),
         threads=1,
+        periods_per_year=periods_per_year,
     )
-    performance = grid.performance(0)
+    performance, account = grid.performance(0), grid.accounts[0]
     fills = performance.fills
-    explained = np.zeros(len(fills), FILLED).view(np.recarray)
-    for name in FILLS.names:
-        explained[name] = fills[name]
-    explained["sent_ts"] = explained["arrived_ts"] = fills["ts_event"]
-    explained["by_id"] = explained["by_price"] = NONE
-    explained["rule"] = np.where(fills["took"] == 1, TOOK, THROUGH)
     points = np.zeros(len(performance.ts), accounts.POINT)
     points["ts"], points["equity_e9"] = performance.ts, performance.equity_e9
-    points["gross_e9"] = grid.gross(fills)
+    points["gross_e9"] = grid.gross(0, fills)
     return Result(
         strategy=loaded.spec,
         source=source.name,
@@ -346,17 +346,17 @@ def of_bars(
         terms=wanted,
         performance=performance,
         fills=fills,
-        explained=explained,
+        explained=_explained(fills),
         marks=np.zeros(0, MARKOUT).view(np.recarray),
         equity=points,
         instruments=performance.instruments,
         decision_hash="",
         state_hash="",
         records=len(grid.bars.records),
-        orders=0,
+        orders=int(account["sent"]),
         cancels=0,
-        rejects={},
-        interest_e9=0,
+        rejects={"refused": int(account["refused"])} if account["refused"] else {},
+        interest_e9=int(account["carry"]),
         margin_calls=0,
         margin_called_ts=-1,
         damage="",
@@ -364,3 +364,14 @@ def of_bars(
         data=source,
         config=config,
     )
+
+
+def _explained(fills: Any) -> Any:
+    """FILLED of fills at bars: which rule it was, and nothing of a book that there is not."""
+    found = np.zeros(len(fills), FILLED).view(np.recarray)
+    for name in FILLS.names:
+        found[name] = fills[name]
+    found["sent_ts"] = found["arrived_ts"] = fills["ts_event"]
+    found["by_id"] = found["by_price"] = NONE
+    found["rule"] = np.where(fills["took"] == 1, TOOK, THROUGH)
+    return found

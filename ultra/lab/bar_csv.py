@@ -63,8 +63,9 @@ def _cells(closes: Iterable[int], instruments: Iterable[Priced]) -> Iterator[str
 
 
 def _times(ts: Any, interval_ns: int) -> Iterator[str]:
-    began = (np.asarray(ts) - interval_ns) // 1_000_000_000
-    days = not (np.asarray(ts) % DAY_NS).any() and interval_ns % DAY_NS == 0
+    # One more: a bar that was read is stamped at its last nanosecond, and began where one does that ends at the next.
+    began = (np.asarray(ts) + 1 - interval_ns) // 1_000_000_000
+    days = not (began % (DAY_NS // 1_000_000_000)).any() and interval_ns % DAY_NS == 0
     yield from np.datetime_as_string(began.astype("M8[s]"), unit="D" if days else "s").tolist()
 
 

@@ -272,10 +272,14 @@ class Grid:
         return measure(
             self.bars.ts, equity, fills, instruments=self.bars.instruments,
             initial_cash_e9=int(self.rules.cells[bar_rules.CASH]), periods_per_year=self.periods_per_year,
-            exposure=self.gross(fills),
+            exposure=self.gross(index, fills),
         )  # fmt: skip
 
-    def gross(self, fills: Any) -> Any:
-        """int64[moments]: what these fills leave in positions at the close of every moment, without sign."""
+    def gross(self, index: int, fills: Any) -> Any:
+        """int64[moments]: what these fills of a set leave in positions at the close of every moment, without sign;
+        nothing from where its run ended, which closed them without a fill."""
         lots, _ = held(fills, len(self.bars.instruments), self.bars.ts)
-        return (np.abs(lots) * self.bars.closes() * self.rules.worth).sum(axis=1)
+        found = (np.abs(lots) * self.bars.closes() * self.rules.worth).sum(axis=1)
+        if self.accounts["ended"][index]:
+            found[int(self.accounts["ended_at"][index]) :] = 0
+        return found

@@ -1,7 +1,8 @@
 """A piece of a tape, from one moment to another: it begins with the book as it stood.
 
 What came before `first_ts` is folded: of orders, those that rest still, in the order in which they queue; of levels,
-those that are not empty. They are stamped `first_ts`, so a book made of the piece is the book made of the whole.
+those that are not empty; the trading state of each instrument. They are stamped `first_ts`, so a book made of the piece
+is the book made of the whole.
 Known bad case: the fold holds every order that rests, in Python: seconds for a day, not for a month.
 """
 
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..wire import ADD, CANCEL, EXECUTE, INSTRUMENT, LEVEL, NONE, RECORD, REPLACE
+from ..wire import ADD, CANCEL, EXECUTE, INSTRUMENT, LEVEL, NONE, RECORD, REPLACE, STATUS
 from .tape import Tape, introduced
 
 
@@ -49,10 +50,11 @@ class Fold:
         self._orders: dict[int, Any] = {}  # id -> record, in order of arrival
         self._levels: dict[tuple[int, int, int], Any] = {}  # instrument, side, price -> record
         self._instruments: dict[int, Any] = {}
+        self._states: dict[int, Any] = {}  # instrument -> STATUS: a halted one is not taken for one that trades
 
     def take(self, records: Any) -> None:
         """Some records more."""
-        for record in records[np.isin(records["kind"], (LEVEL, INSTRUMENT)) | (records["kind"] <= REPLACE)]:
+        for record in records[np.isin(records["kind"], (LEVEL, INSTRUMENT, STATUS)) | (records["kind"] <= REPLACE)]:
             kind, key = int(record["kind"]), int(record["order_id"])
             if kind == LEVEL:
                 level = (int(record["instrument"]), int(record["side"]), int(record["price"]))
@@ -61,6 +63,8 @@ class Fold:
                     self._levels[level] = record.copy()
             elif kind == INSTRUMENT:
                 self._instruments[int(record["instrument"])] = record.copy()
+            elif kind == STATUS:
+                self._states[int(record["instrument"])] = record.copy()
             elif kind == ADD:
                 self._orders[key] = record.copy()
             elif key in self._orders:
@@ -80,7 +84,7 @@ class Fold:
 
     def records(self, ts: int) -> Any:
         """All of it, stamped `ts`: RECORD array."""
-        rows = [*self._instruments.values(), *self._orders.values(), *self._levels.values()]
+        rows = [*self._instruments.values(), *self._states.values(), *self._orders.values(), *self._levels.values()]
         found = np.array([tuple(row) for row in rows], RECORD)
         resting = np.isin(found["kind"], (ADD, REPLACE))
         found["kind"][resting], found["aux"][resting] = ADD, NONE

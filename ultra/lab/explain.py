@@ -59,7 +59,7 @@ def sentence(result: "Result", number: int) -> str:
     why = result.explained[number]
     known = result.instruments[int(why["instrument"])]
     price = decimal(int(why["price"]), known.tick_e9)
-    what_it_was = f"{'bought' if why['side'] == BID else 'sold'} {int(why['qty']):,} {known.symbol} at {price}"
+    what_it_was = f"{'bought' if why['side'] == BID else 'sold'} {int(why['qty']):,} lots of {known.symbol} at {price}"
     if result.data.kind == "bars":
         how = "taken at a bar's open" if why["rule"] == TOOK else "a bar traded through its price"
         return f"fill {number}: {what_it_was}; {how}, by an order of an earlier bar"

@@ -91,22 +91,27 @@ def worth_e9(scale: Any, instrument: int, price: int, qty: int) -> int:
     return int(price) * int(qty) * int(scale[instrument, 0]) // int(scale[instrument, 1])
 
 
+def total_of(values: Any) -> int:
+    """The sum of an int64 column, exact: thousands of fills, each of which fits, may be more than int64 holds."""
+    return sum(values.tolist())
+
+
 def traded_e9(fills: Any, scale: Any) -> int:
     """The value of all that was traded, without sign, in 1e-9 of the currency."""
     value = 0
     for index in range(len(scale)):
         own = fills[fills["instrument"] == index]
-        value += worth_e9(scale, index, int((own["price"] * own["qty"]).sum()), 1)
+        value += worth_e9(scale, index, total_of(own["price"] * own["qty"]), 1)
     return value
 
 
 def cash_e9(fills: Any, scale: Any) -> int:
     """What the fills brought in, fees taken off, in 1e-9 of the currency."""
-    cash = -int(fills["fee_e9"].sum())
+    cash = -total_of(fills["fee_e9"])
     for index in range(len(scale)):
         own = fills[fills["instrument"] == index]
         signs = np.where(own["side"] == BID, -1, 1)
-        cash += worth_e9(scale, index, int((own["price"] * own["qty"] * signs).sum()), 1)
+        cash += worth_e9(scale, index, total_of(own["price"] * own["qty"] * signs), 1)
     return cash
 
 
@@ -120,9 +125,11 @@ def trips_of(fills: Any, instruments: Sequence[Priced]) -> Any:
         return np.zeros(0, TRIPS).view(np.recarray)
     if fills["instrument"].min() < 0 or fills["instrument"].max() >= len(scale) or fills["qty"].min() <= 0:
         raise ValueError("a fill names an instrument that is not there, or has no quantity")
-    largest = int(fills["qty"].max()) * int(np.abs(fills["price"]).max()) * int(scale[:, 0].max())
-    if largest > VALUE_MAX:
-        raise ValueError(f"a fill is worth {largest} of 1e-9 of the currency: int64 ends at {VALUE_MAX}")
+    for index in np.unique(fills["instrument"]).tolist():
+        own = fills[fills["instrument"] == index]
+        largest = int(own["qty"].max()) * int(np.abs(own["price"]).max()) * int(scale[index, 0])
+        if largest > VALUE_MAX:
+            raise ValueError(f"a fill is worth {largest} of 1e-9 of the currency: int64 ends at {VALUE_MAX}")
     work = np.zeros((len(fills), 3), np.int64)
     ends = np.full((len(scale), 2), NONE, np.int64)
     trips = np.zeros(2 * len(fills), TRIPS).view(np.recarray)

@@ -6,9 +6,12 @@ What comes back is figures by name, the same from both where both have them.
 Known bad case: a worker on another machine needs the file under the same name; JobError says which one it misses.
 """
 
+import atexit
 import functools
 import hashlib
 import inspect
+import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,6 +80,7 @@ def _file_of(data: Any, tape: Any) -> str:
     if isinstance(data, str | Path):
         return str(Path(data).resolve())
     folder = Path(tempfile.mkdtemp(prefix="ultra-search-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then the best may be run again
     tapes.write(folder / "tape.ulc", tape)
     return str(folder / "tape.ulc")
 
@@ -124,8 +128,14 @@ def identity(job: Job, loaded: strategies.Loaded) -> dict[str, str]:
     return {
         "strategy": loaded.fingerprint,
         "data": digest.hexdigest(),
-        "terms": repr((job.terms, job.periods_per_year, sorted(job.given.items()))),
+        "terms": _spelled((job.terms, job.periods_per_year, sorted(job.given.items()))),
     }
+
+
+def _spelled(value: Any) -> str:
+    """All of a value as text: NumPy would leave out the middle of a long recording, and two would look the same."""
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+        return repr(value)
 
 
 def _digest(digest: Any, path: Path) -> None:
@@ -140,7 +150,8 @@ def run(job: Job, sets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return over_bars(job, sets)
     from .backtest import backtest
 
-    return [plain(backtest(job.strategy, job.path, parameters=dict(each), terms=job.terms, **job.given).performance
+    words = {"terms": job.terms, "periods_per_year": job.periods_per_year, **job.given}
+    return [plain(backtest(job.strategy, job.path, parameters=dict(each), **words).performance
                   .figures()) for each in sets]  # fmt: skip
 
 

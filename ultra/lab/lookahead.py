@@ -69,6 +69,8 @@ class Verdict(NamedTuple):
             said = f"LOOKS AHEAD: other values behind record {at} in {', '.join(self.guilty)} changed past decisions"
         else:
             said = f"no look-ahead: {len(self.cuts)} futures were changed and no past changed with them"
+            if not any(cut.decisions for cut in self.cuts):
+                said += ", which proves nothing: no order was asked for in any of these pasts"
         if self.unseen:
             said += f". Not looked at, compiled in: {', '.join(self.unseen)} (NUMBA_DISABLE_JIT=1 looks at them)"
         return said

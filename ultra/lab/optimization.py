@@ -120,14 +120,15 @@ class Optimization:
         from .backtest import backtest
 
         return backtest(
-            self.job.strategy, self.job.path, parameters=chosen, terms=self.job.terms, **self.job.given
-        ).performance
+            self.job.strategy, self.job.path, parameters=chosen, terms=self.job.terms,
+            periods_per_year=self.job.periods_per_year, **self.job.given,
+        ).performance  # fmt: skip
 
     def deflated_sharpe(self, index: int | None = None) -> float:
         """Probability that a set's (the best's) Sharpe ratio is above what the best of as many sets without any skill
-        would show (`ultra.lab.overfit`). nan where the figures lack the moments of the returns."""
+        would show (`ultra.lab.overfit`). nan where the figures lack the moments of the returns, or there are none."""
         at = self.best_index if index is None else index
-        if "skew" not in self.figures[at]:
+        if "skew" not in self.figures[at] or not self.figures[at]["returns"]:
             return math.nan
         yearly = _yearly(self.job)
         trials = np.array([each["sharpe"] for each in self.figures], np.float64) / math.sqrt(yearly)

@@ -27,7 +27,7 @@ from typing import Any, Final
 import numpy as np
 
 from .extra import need
-from .fills import Priced, empty, held, scale_of, traded_e9, trips_of
+from .fills import Priced, empty, held, scale_of, total_of, traded_e9, trips_of
 
 DAY_NS: Final = 86_400_000_000_000
 YEAR_NS: Final = 31_557_600_000_000_000  # of 365.25 days
@@ -168,9 +168,9 @@ def measure(
         max_drawdown_ns=deepest_ns,
         longest_drawdown_ns=longest_ns,
         hit_rate=len(won) / len(trips) if len(trips) else 0.0,
-        profit_factor=ratio(_sum(won), -_sum(lost)),
+        profit_factor=ratio(total_of(won), -total_of(lost)),
         turnover=ratio(traded_e9(fills, scale), float(np.mean(equity.astype(np.float64)))),
-        fees=money(int(fills["fee_e9"].sum())),
+        fees=money(total_of(fills["fee_e9"])),
         exposure=float(np.average(_share(gross, equity)[: len(weights)], weights=weights)),
         time_in_market=float(np.average(gross[: len(weights)] != 0, weights=weights)),
         trade_count=len(trips),
@@ -273,11 +273,6 @@ def plain(value: Any) -> Any:
 
 def _e9(value: Decimal) -> int:
     return int(value.scaleb(9))
-
-
-def _sum(values: Any) -> int:
-    """Exact, however many they are."""
-    return sum(values.tolist())
 
 
 def _gross(ts: Any, fills: Any, scale: Any) -> Any:

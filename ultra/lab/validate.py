@@ -113,7 +113,8 @@ def walk_forward(
     """Search each window, trade the next. `search`: more words of `optimize_parameters` (method, where, cash, ...).
 
     SearchError when a window would be empty, or the data are no bars."""
-    words = {name: search.pop(name) for name in bar_runs.WORDS & search.keys()}
+    # `seed` is the search's, as everywhere: that of `ultra.random` is given with `terms`.
+    words = {name: search.pop(name) for name in (bar_runs.WORDS - {"seed"}) & search.keys()}
     bars, terms = _bars_of(strategy, data), bar_runs.terms_of(terms, words)
     loaded = strategies.load(strategy)
     windows: list[Tested] = []
@@ -126,7 +127,8 @@ def walk_forward(
             periods_per_year=periods_per_year, **search,
         )  # fmt: skip
         best = None if np.isnan(found.values).all() else found.best
-        money = replace(terms, cash=Decimal(cash_e9).scaleb(-9), trade_from=int(bars.ts[fold.test[0]]))
+        begin = max(terms.trade_from, int(bars.ts[fold.test[0]]))
+        money = replace(terms, cash=Decimal(cash_e9).scaleb(-9), trade_from=begin)
         if best is None or cash_e9 <= 0:
             ts = bars.ts[fold.test[0] : fold.test[1]]
             parts.append((ts, np.full(len(ts), cash_e9), np.zeros(0, FILLS)))
@@ -136,7 +138,7 @@ def walk_forward(
             loaded, _cut(bars, (past[0], fold.test[1])), [best], terms=money, periods_per_year=periods_per_year
         )
         equity, fills = run.course(0)
-        fills = _closed(run.bars, fills)
+        fills = _closed(run.bars, fills, int(run.accounts["ended_at"][0]) if run.accounts["ended"][0] else -1)
         at = fold.test[0] - past[0]
         course = (bars.ts[fold.test[0] - 1 : fold.test[1]], equity[at - 1 :], fills)
         tested = _measured(course, bars, cash_e9, periods_per_year)
@@ -182,7 +184,7 @@ def cross_validate(
     def figures(stretches: Sequence[Stretch], warm: int = 0) -> list[dict[str, Any]]:
         parts = []
         for first, last in stretches:
-            own = replace(terms, trade_from=int(bars.ts[first])) if warm else terms
+            own = replace(terms, trade_from=max(terms.trade_from, int(bars.ts[first]))) if warm else terms
             cut = _cut(bars, (max(0, first - warm), last))
             run = bar_runs.run_bars(loaded, cut, sets, terms=own, threads=threads)
             parts.append((run.accounts, cut.ts, min(warm, first)))
@@ -218,13 +220,14 @@ def _cut(bars: Bars, stretch: Stretch) -> Bars:
     return bars.between(int(bars.ts[first]), end)
 
 
-def _closed(bars: Bars, fills: Any) -> Any:
-    """These fills and those that end what they leave open, at the last close of each instrument and for nothing."""
+def _closed(bars: Bars, fills: Any, moment: int) -> Any:
+    """These fills and those that end what they leave open, at the close of each instrument at a moment (the last, or
+    that of a ruin) and for nothing."""
     lots = held(fills, len(bars.instruments), bars.ts[-1:])[0][0]
-    last = bars.closes()[-1]
+    last = bars.closes()[moment]
     open_ones = np.flatnonzero(lots)
     ends = np.zeros(len(open_ones), FILLS)
-    ends["ts_event"], ends["instrument"], ends["side"] = bars.ts[-1], open_ones, lots[open_ones] > 0
+    ends["ts_event"], ends["instrument"], ends["side"] = bars.ts[moment], open_ones, lots[open_ones] > 0
     ends["took"], ends["price"], ends["qty"] = 1, last[open_ones], np.abs(lots[open_ones])
     ends["order_id"] = ends["ahead"] = ends["cause"] = NONE
     return np.concatenate([np.asarray(fills), ends]).view(np.recarray)

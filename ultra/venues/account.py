@@ -36,6 +36,7 @@ class Account(NamedTuple):
     lots: Cells  # int64[instruments], signed
     cash: Cells  # int64[instruments]: ticks x lots that fills brought in
     scale: Any  # int64[instruments, 2]: a tick x lot is row[0] / row[1] of 1e-9 of the currency
+    twice: Cells  # int64[instruments]: twice the middle that was valued at last, or the price of a fill since
     traded: Cells  # int64[instruments]: those with a fill, the first `cells[TRADED]`
     terms: Cells  # int64[TERMS]
     points: Any  # POINT[even number]
@@ -52,6 +53,7 @@ def create(scale: Any, terms: Any, initial_e9: int, step_ns: int, points: int = 
         memory.zeros(count, np.int64),
         memory.zeros(count, np.int64),
         np.ascontiguousarray(scale, np.int64),
+        memory.zeros(count, np.int64),
         memory.zeros(count, np.int64),
         np.ascontiguousarray(terms, np.int64),
         memory.zeros(points, POINT),
@@ -92,6 +94,7 @@ def settle(account: Account, instrument: int, side: int, price: int, qty: int, t
     lots = qty if side == BID else -qty
     account.lots[instrument] += lots
     account.cash[instrument] -= lots * price
+    account.twice[instrument] = 2 * price
     fee = fee_e9(account, instrument, price, qty, took)
     cells[FEES_E9] += fee
     cells[FILLS] += 1
@@ -100,15 +103,20 @@ def settle(account: Account, instrument: int, side: int, price: int, qty: int, t
 
 @hot
 def equity_e9(account: Account, market: Any) -> int:
-    """Cash and positions, each at the middle of its touch (the last trade, where a side is empty). Leaves the gross
-    value of positions, and that of the short ones, in its cells."""
+    """Cash and positions, each at the middle of its touch; where a side is empty at the last trade, of a feed without
+    trades at what it was worth before: a hole in a feed empties its book, and is no ruin. Leaves the gross value of
+    positions, and that of the short ones, in its cells."""
     cells = account.cells
     total = cells[INITIAL_E9] - cells[FEES_E9] - cells[INTEREST_E9]
     gross, short = np.int64(0), np.int64(0)
     for k in range(cells[TRADED]):
         index = account.traded[k]
         view, scale, lots = market[index], account.scale[index], account.lots[index]
-        twice = view.bid + view.ask if view.bid >= 0 and view.ask >= 0 else 2 * max(view.last_price, 0)
+        if view.bid >= 0 and view.ask >= 0:
+            account.twice[index] = view.bid + view.ask
+        elif view.last_price >= 0:
+            account.twice[index] = 2 * view.last_price
+        twice = account.twice[index]
         total += (2 * account.cash[index] + lots * twice) * scale[0] // (2 * scale[1])
         value = abs(lots) * twice * scale[0] // (2 * scale[1])
         gross += value

@@ -1,8 +1,7 @@
 """Ticks and lots: exact whole numbers out of decimal text and of floats, or an error that names the row.
 
 A unit is 1e-9 of the currency (or of what is traded) at the finest. A float is taken for the shortest decimal that it
-is the nearest float of, so what was read import math
-from decimal text comes back exactly, up to 15 digits.
+is the nearest float of, so what was read from decimal text comes back exactly, up to 15 digits.
 Known bad case: a price that was computed (an adjusted close, a float32) has digits nobody meant; they make the tick
 as fine as themselves. Give `tick` and `snap=True` then.
 """
@@ -133,20 +132,27 @@ def inexact_row(values: Any, digits: int) -> int:
 
 def whole_units(values: Any, unit_e9: int, what: str, rows: Any, *, snap: bool = False) -> Any:
     """Floats, or whole numbers, as int64 units. DataError names the row (`rows` has their numbers) of what is no whole
-    number of units, not finite, or too large."""
+    number of units (with `snap` the nearest is taken), not finite, or too large."""
     values = np.asarray(values)
     if values.dtype.kind in "iu":
         common = math.gcd(E9, unit_e9)
         scaled, rest = np.divmod(values.astype(np.int64) * (E9 // common), unit_e9 // common)
-        wrong = rest != 0
+        wrong, lost = rest != 0, np.zeros(len(values), bool)
+        scaled = scaled + (2 * rest >= unit_e9 // common) * wrong
     else:
         values = values.astype(np.float64)
-        wrong = ~np.isfinite(values) | (np.abs(values) * (E9 / unit_e9) >= 2.0**53)
-        scaled = np.rint(np.where(wrong, 0, values) * (E9 / unit_e9))
+        # From 2^53 on a float is the nearest to many decimals: good enough to snap, until int64 ends.
+        lost = ~np.isfinite(values) | (np.abs(values) * (E9 / unit_e9) >= (2.0**62 if snap else 2.0**53))
+        scaled = np.rint(np.where(lost, 0, values) * (E9 / unit_e9))
         back = scaled * unit_e9 / E9
         # A unit of 0.25 is exact, one of 0.01 is not: equal to within the rounding of the two operations.
-        wrong |= np.abs(back - values) > np.abs(values) * 2.0**-51
-    if wrong.any() and (not snap or not np.isfinite(values[wrong]).all()):
+        wrong = lost | (np.abs(back - values) > np.abs(values) * 2.0**-51)
+    if snap and lost.any():
+        at = int(np.argmax(lost))
+        raise DataError(
+            f"row {int(rows[at])}: {what} {values[at].item()} is no number, or too many of {Decimal(unit_e9) / E9}"
+        )
+    if wrong.any() and not snap:
         at = int(np.argmax(wrong))
         raise DataError(
             f"row {int(rows[at])}: {what} {values[at].item()} is no whole number of {Decimal(unit_e9) / E9}: "
