@@ -184,9 +184,17 @@ def test_what_the_stream_has_not_is_kept(tmp_path: Path) -> None:
     bill.write(100, 9)
     bill.close()
     assert retention.covered(tmp_path, wished()) == 10
+    bill = waybill.Writer(tmp_path, segment.journal_id(tmp_path), "S", 1)
+    bill.write(100, 9, waybill.ALARMED)
+    assert retention.covered(tmp_path, wished()) == 0, "a stream that lost its end gets it from here"
+    bill.write(110, 10)
+    assert retention.covered(tmp_path, wished()) == 0
+    bill.write(120, 11)
+    bill.close()
+    assert retention.covered(tmp_path, wished()) == 10
     other = waybill.Writer(tmp_path, bytes(16), "S", 1)
     other.write(100, 9)
-    other.write(100, 10)
+    other.write(101, 10)
     other.close()
     assert retention.covered(tmp_path, wished()) == 0, "that of another journal says nothing"
 

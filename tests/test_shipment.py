@@ -414,6 +414,30 @@ def test_what_the_journal_no_longer_has_is_a_hole() -> None:
     assert rig.ship.alarm == shipment.HOLE
 
 
+def test_inputs_are_not_said_to_be_there_before_they_are_compared() -> None:
+    stream = Stream("S")
+    full(stream, journal(2, 100), 200)
+    rig = Rig(stream, journal(1, 100), 200, 9)
+    rig.finish()
+    assert rig.ship.alarm == shipment.FORK and rig.ship.cursor == Cursor()
+    rig = Rig(stream, journal(2, 100), 200, 9)
+    rig.look()
+    assert rig.ship.cursor == Cursor()
+    rig.feed(200)
+    assert rig.ship.cursor == Cursor(200, stream.last)
+
+
+def test_a_last_stretch_larger_than_what_goes_now_is_compared_all_the_same() -> None:
+    rows, stream = journal(1, 100, 100), Stream("S")
+    Rig(stream, rows, 64, limits=SMALL._replace(records_max=64)).finish()
+    rig = Rig(stream, rows, 100, 2, limits=SMALL._replace(records_max=1, window=1))
+    rig.look()
+    while rig.ship.room > 0 and rig.at < 100:
+        rig.feed(rig.at + 1)
+    assert rig.at > 64 and rig.ship.take(rig.now, True) is not None
+    rig.ship.check_self()
+
+
 def test_a_stretch_that_was_cut_short_is_ended_with_the_parts_that_are_missing() -> None:
     rows, stream = journal(3, 100, 100), Stream("S")
     rig = Rig(stream, rows, 100, limits=SMALL._replace(window=16))

@@ -1,10 +1,11 @@
 """Segments that nobody needs any more, and how they go without leaving a hole.
 
-A segment may go when a good snapshot has all of its inputs, and the stream has them too where the journal is shipped,
-and enough of the journal is behind it (`journal.retention_bytes`) and it is old enough (`journal.retention_ms`). First
-one small file that stands for all that go is written and made durable: the description of the run, how far they
-reached, how many frames they had, and the chain of their headers. Then they go, the oldest first. Whatever a power cut
-leaves of that, those before the file's own segment count for nothing, and the rest is a journal.
+A segment may go when a good snapshot has all of its inputs, and the stream has them too where the journal is shipped
+(after an alarm nothing goes: a stream that lost its end gets it from here), and enough of the journal is behind it
+(`journal.retention_bytes`) and it is old enough (`journal.retention_ms`). First one small file that stands for all that
+go is written and made durable: the description of the run, how far they reached, how many frames they had, and the
+chain of their headers. Then they go, the oldest first. Whatever a power cut leaves of that, those before the file's own
+segment count for nothing, and the rest is a journal.
 Invariant: what is left begins at or before the oldest snapshot that is kept, so there is always a way to rebuild.
 Known bad case: who needs the beginning (a projector started anew, an engine of several processes that comes back) can't
 go on without it; so of a hosted run nothing goes before it has ended.
@@ -136,7 +137,7 @@ def covered(folder: Path, config: Config) -> int:
     bills = shipped(folder)
     if not bills:
         return NOTHING if config.journal.retention_replicated else oldest
-    if len(bills) < 2 or any(bill.journal_id != identity for bill in bills):
+    if len(bills) < 2 or any(bill.journal_id != identity or bill.state != waybill.GOOD for bill in bills):
         return NOTHING
     return min(oldest, *(bill.through for bill in bills))
 
