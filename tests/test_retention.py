@@ -199,6 +199,21 @@ def test_what_the_stream_has_not_is_kept(tmp_path: Path) -> None:
     assert retention.covered(tmp_path, wished()) == 0, "that of another journal says nothing"
 
 
+def test_who_compacts_keeps_what_the_stream_has_not(tmp_path: Path) -> None:
+    pytest.importorskip("zstandard", reason=SKIP)
+    day(tmp_path)
+    bill = waybill.Writer(tmp_path, segment.journal_id(tmp_path), "S", 1)
+    found = journals.compact(tmp_path, 30)
+    assert found["retired"] == 0 and found["kept_for_stream_from"] == 0
+    bill.write(10, 1)
+    bill.write(20, 2)
+    bill.close()
+    assert journals.compact(tmp_path, 30)["retired"] > 0 and 8 <= begins(tmp_path) <= 10
+    (tmp_path / waybill.NAME).unlink()
+    found = journals.compact(tmp_path, 30)
+    assert found["retired"] > 0 and 28 <= begins(tmp_path) <= 30 and "kept_for_stream_from" not in found
+
+
 def test_enough_is_kept_whatever_the_sizes(tmp_path: Path) -> None:
     day(tmp_path)
     sizes = [path.stat().st_size for path in segment.segments(tmp_path)]

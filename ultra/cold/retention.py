@@ -26,6 +26,7 @@ from .native import crc32c
 from .segment import META, RETIRED, JournalError
 
 NOTHING: Final = 0
+ALL: Final = 1 << 62
 NEVER_SHIPPED: Final = waybill.Waybill(bytes(16), "", 0, 0, 0)  # a shipper began, and nothing is certain
 
 
@@ -134,12 +135,20 @@ def covered(folder: Path, config: Config) -> int:
         except images.ImageError:
             continue
         oldest = image.sequence if image.journal_id == identity else oldest
+    reach = streamed(folder, identity)
+    if reach == ALL and config.journal.retention_replicated:
+        return NOTHING
+    return min(oldest, reach)
+
+
+def streamed(folder: Path, identity: bytes) -> int:
+    """Inputs below this are in the stream, and it needs them from here no more; ALL when nothing ships the journal."""
     bills = shipped(folder)
     if not bills:
-        return NOTHING if config.journal.retention_replicated else oldest
+        return ALL
     if len(bills) < 2 or any(bill.journal_id != identity or bill.state != waybill.GOOD for bill in bills):
         return NOTHING
-    return min(oldest, *(bill.through for bill in bills))
+    return min(bill.through for bill in bills)
 
 
 def shipped(folder: Path) -> list[waybill.Waybill]:

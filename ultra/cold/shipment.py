@@ -160,7 +160,7 @@ class Shipment:
             self._add(META, [("run", self._meta)], 0, 0, 1, 0)
         else:
             # Its inputs are read again, to be compared, and to send those of its stretch that are not there.
-            self._proof = last if last.kind == RECORDS else None
+            self._proof = last if last.kind != META else None
             self._cut = self._known = last.first if self._proof is not None else last.through
             if last.is_last_part and self._proof is None:
                 self._confirm(last.through, seen.last)
@@ -381,7 +381,8 @@ class Shipment:
         last = self._proof
         if last is None or self._known < last.through:
             return
-        parts = parcels.split(self._taken(last.through), last.partitions)
+        # Of what the journal has nothing there is a MARK, one part that is empty.
+        parts = parcels.split(self._taken(last.through), last.partitions) or [("run", b"")]
         if self._begun > last.first:
             rests = [parcels.behind(one.body, self._begun) for one in self._witnesses]
             agrees, parts = all(not rest or rest in (body for _, body in parts) for rest in rests), []
