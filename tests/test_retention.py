@@ -117,6 +117,7 @@ def test_a_retirement_may_be_killed_at_each_step(tmp_path: Path, step: str) -> N
     assert texts(found)[-1:] == texts(frames)[-1:] and max(frame.through for frame in found) == frames[-1].through
     retired(tmp_path, 9)
     assert retired(tmp_path, 9) == 0
+    assert len(segment.segments(tmp_path)) == len(list(tmp_path.glob("segment-*"))), "what it left is gone too"
     left = list(segment.read(tmp_path))
     assert left[0].segment == RETIRED and texts(left[1:]) == texts(frames)[-len(left) + 1 :]
 

@@ -52,11 +52,22 @@ def retire(folder: Path, disk: Disk, below: int, most: int | None = None) -> int
     gone = [extent for extent in extents[:-1] if extent.through <= below][:most]
     if gone:
         _mark(folder, disk, extents[len(gone)].name, gone[-1])
-        for extent in gone:
-            disk.unlink(extent.name)
-            labels.at("retention.unlink.mid")
+    left = _left(disk)
+    for name in left:
+        disk.unlink(name)
+        labels.at("retention.unlink.mid")
+    if left:
         disk.sync_names()
     return len(gone)
+
+
+def _left(disk: Disk) -> list[str]:
+    """Files that the mark stands for: of those that go now, and what somebody left who was killed over it."""
+    gone = segment.retired(disk)
+    if gone is None:
+        return []
+    names = [name for name in disk.names() if name.startswith("segment-") and name.endswith((".ulj", segment.PACKED))]
+    return [name for name in names if int(name[8:14]) < gone.head.number]
 
 
 def _mark(folder: Path, disk: Disk, after: str, end: Extent) -> None:

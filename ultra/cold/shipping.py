@@ -276,7 +276,8 @@ class Shipper:
             self._next_status = now + STATUS_NS
             part = self._folder / f"{STATUS}.part"
             part.write_text(json.dumps(self.status()))
-            part.rename(self._folder / STATUS)
+            with contextlib.suppress(FileNotFoundError):  # another shipper of this folder took it; it says so itself
+                part.rename(self._folder / STATUS)
 
     def status(self) -> dict[str, Any]:
         """Everything that can be said: how far, how late, how often what happened."""
