@@ -44,7 +44,10 @@ class Landing:
         asyncio.run(self._read())
         if self._journal is None:
             raise LandingError(f"stream {self._place.stream}: there is nothing in it")
-        self._journal.close()
+        try:
+            self._journal.close()
+        except OSError as error:
+            raise self._failed(error) from error
         found = self._delivery
         return {
             "folder": str(self._folder), "stream": self._place.stream, "journal": found.journal_id.hex(),
@@ -93,7 +96,10 @@ class Landing:
         try:
             self._write(stretch)
         except OSError as error:  # ours, not the connection's: read again behind it, the journal would have a hole
-            raise LandingError(f"{self._folder}: {error.strerror or error}; remove it, and read again") from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> LandingError:
+        return LandingError(f"{self._folder}: {error.strerror or error}; remove it, and read again")
 
     def _write(self, stretch: Stretch) -> None:
         if self._journal is None:

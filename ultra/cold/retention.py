@@ -127,7 +127,10 @@ def keep(folder: Path, config: Config, complete: bool) -> int:
 def outlived(folder: Path, config: Config) -> int:
     """How many segments, from the oldest on, are further back and older than is to be kept."""
     disk, now = Folder(folder), time.time()
-    states = [os.stat(folder / name) for _, name in segment.segment_names(folder, disk)]
+    try:
+        states = [os.stat(folder / name) for _, name in segment.segment_names(folder, disk)]
+    except FileNotFoundError:
+        return 0  # packed in between: there will be another time
     behind, count = sum(state.st_size for state in states), 0
     for state in states[:-1]:
         behind -= state.st_size
