@@ -119,8 +119,8 @@ COLD = (
     Mutant("ops/fold", "if blotter != self.blotter:", "if False:", FOLDED),
     # Retention: only the newest snapshot counts; what the stream lacks goes; a journal whose end is packed or retired
     # is resumed in a file that is not there, or writes again what it had.
-    Mutant("cold/retention", "return min(oldest, *(bill.through for bill in bills))", "return oldest", NOT_SHIPPED),
-    Mutant("cold/retention", "else oldest\n    bill", "else oldest\n        break\n    bill", OLDEST),
+    Mutant("cold/retention", "return min(oldest, reach)", "return oldest", NOT_SHIPPED),
+    Mutant("cold/retention", "else oldest\n    reach", "else oldest\n        break\n    reach", OLDEST),
     Mutant("cold/segment", "if last.kind == RECORDS or last.segment == RETIRED:", "if last.kind == RECORDS:", GOES_ON),
     Mutant("cold/segment", "or last.segment.endswith(PACKED):", "or False:", GOES_ON),
     Mutant("cold/desk", 'if level == "memory" or self._lost:', 'if level == "memory":', FAILED),

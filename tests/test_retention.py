@@ -117,6 +117,7 @@ def test_a_retirement_may_be_killed_at_each_step(tmp_path: Path, step: str) -> N
     assert texts(found)[-1:] == texts(frames)[-1:] and max(frame.through for frame in found) == frames[-1].through
     retired(tmp_path, 9)
     assert retired(tmp_path, 9) == 0
+    assert len(segment.segments(tmp_path)) == len(list(tmp_path.glob("segment-*"))), "what it left is gone too"
     left = list(segment.read(tmp_path))
     assert left[0].segment == RETIRED and texts(left[1:]) == texts(frames)[-len(left) + 1 :]
 
@@ -184,11 +185,34 @@ def test_what_the_stream_has_not_is_kept(tmp_path: Path) -> None:
     bill.write(100, 9)
     bill.close()
     assert retention.covered(tmp_path, wished()) == 10
+    bill = waybill.Writer(tmp_path, segment.journal_id(tmp_path), "S", 1)
+    bill.write(100, 9, waybill.ALARMED)
+    assert retention.covered(tmp_path, wished()) == 0, "a stream that lost its end gets it from here"
+    bill.write(110, 10)
+    assert retention.covered(tmp_path, wished()) == 0
+    bill.write(120, 11)
+    bill.close()
+    assert retention.covered(tmp_path, wished()) == 10
     other = waybill.Writer(tmp_path, bytes(16), "S", 1)
     other.write(100, 9)
-    other.write(100, 10)
+    other.write(101, 10)
     other.close()
     assert retention.covered(tmp_path, wished()) == 0, "that of another journal says nothing"
+
+
+def test_who_compacts_keeps_what_the_stream_has_not(tmp_path: Path) -> None:
+    pytest.importorskip("zstandard", reason=SKIP)
+    day(tmp_path)
+    bill = waybill.Writer(tmp_path, segment.journal_id(tmp_path), "S", 1)
+    found = journals.compact(tmp_path, 30)
+    assert found["retired"] == 0 and found["kept_for_stream_from"] == 0
+    bill.write(10, 1)
+    bill.write(20, 2)
+    bill.close()
+    assert journals.compact(tmp_path, 30)["retired"] > 0 and 8 <= begins(tmp_path) <= 10
+    (tmp_path / waybill.NAME).unlink()
+    found = journals.compact(tmp_path, 30)
+    assert found["retired"] > 0 and 28 <= begins(tmp_path) <= 30 and "kept_for_stream_from" not in found
 
 
 def test_enough_is_kept_whatever_the_sizes(tmp_path: Path) -> None:

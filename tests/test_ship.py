@@ -127,6 +127,7 @@ def test_while_nats_is_down_the_lag_grows_and_then_it_catches_up(tmp_path: Path,
         until(lambda: ship.shipper.status()["state"] == "looking", "it has noticed")
         state = ship.shipper.status()
         assert state["replicated"] == 200 and not state["alarm"]
+        until(lambda: ship.shipper.status()["lag_records"] == 3000, "it knows how much it lags")
         server.start()
         ship.wait(3200)
         state = ship.end()
@@ -223,9 +224,13 @@ def test_a_stream_that_was_rolled_back_is_an_alarm_and_is_filled_again_when_told
         before = api(server.url, f"STREAM.INFO.{stream}")["state"]["last_seq"]
         stops(Ship(grown.folder, server.url), shipment.ROLLED_BACK)
         assert api(server.url, f"STREAM.INFO.{stream}")["state"]["last_seq"] == before
+        bill = waybill.read(grown.folder)
+        assert bill is not None and bill.state == waybill.ALARMED and bill.through == 500
         grown.close()
         assert Ship(grown.folder, server.url, resend=True).join()["replicated"] == 500
         assert_holds(server.url, stream, tmp_path / "back", 500)
+        again = waybill.read(grown.folder)
+        assert again is not None and again.state == waybill.GOOD
 
 
 def test_a_stream_that_was_deleted_is_an_alarm(server: Server, grown: Grown) -> None:

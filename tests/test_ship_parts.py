@@ -1,6 +1,7 @@
 """The small parts beside the shipper: its file, its addresses, what a stream must be like; and level `replicated`."""
 
 import ast
+import asyncio
 import json
 import os
 import threading
@@ -18,7 +19,20 @@ from runs import until
 from ship_rig import Grown, rows
 
 from ultra import cli
-from ultra.cold import berth, bridge, command, desk, outbound, segment, shipment, shipper, shipping, waybill
+from ultra.cold import (
+    berth,
+    bridge,
+    command,
+    desk,
+    landing,
+    outbound,
+    parcel,
+    segment,
+    shipment,
+    shipper,
+    shipping,
+    waybill,
+)
 from ultra.cold.berth import durability, refused, wanted, warned
 from ultra.cold.desk import DeskError
 from ultra.cold.disk import Folder
@@ -190,6 +204,42 @@ def test_what_was_retired_before_it_was_shipped_is_a_hole_and_behind_it_it_goes_
         wanted_alarm = shipment.HOLE if shipped < begins else shipment.FORK if damaged else ""
         assert ship.alarm == wanted_alarm, ship.why
         out.close()
+
+
+def test_how_far_a_journal_is_is_known_though_what_was_looked_at_before_was_retired(tmp_path: Path) -> None:
+    grown = Grown(tmp_path / "j").grow(3000)
+    out = outbound.Outbound(grown.folder)
+    assert out.scan() == 3000
+    grown.grow(20_000).close()
+    assert journals.compact(grown.folder, below=15_000)["retired"] > 3
+    assert out.scan() == 23_000
+    out.close()
+
+
+def test_a_disk_that_fails_ends_a_landing_and_leaves_no_hole(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    made = landing.Landing(shipper.place_of("nats://a/S"), tmp_path / "file" / "journal")
+    meta = parcel.encode(parcel.Parcel(segment.META, 0, 1, ID, 7, 1, 0, 0, 0, 1, b"{}"))
+    with pytest.raises(landing.LandingError, match="Not a directory"):  # not one that a connection may answer for
+        made._take(1, meta)
+
+
+def test_who_is_not_there_is_named_once_and_the_lag_is_measured_meanwhile(tmp_path: Path) -> None:
+    pytest.importorskip("nats", reason="it is what connects")
+    said: list[str] = []
+    grown = Grown(tmp_path / "j").grow(100)
+    options = shipping.Options(limits=Limits(retry_ns=1_000_000, retry_max_ns=50_000_000), told=said.append)
+    ship = shipping.Shipper(grown.folder, shipper.place_of("nats://127.0.0.1:1"), options)
+    running = threading.Thread(target=lambda: asyncio.run(ship.run()), daemon=True)
+    running.start()
+    until(lambda: ship.status()["lag_records"] == 100, "it knows how far the journal is")
+    grown.grow(5000)
+    until(lambda: ship.status()["lag_records"] == 5100, "it goes on looking")
+    state = ship.status()
+    assert state["state"] == "looking" and state["lag_bytes"] == 64 * 5100 and state["lag_s"] > 0
+    ship.stop()
+    running.join(30)
+    assert not running.is_alive() and len(said) == 1 and "127.0.0.1:1" in said[0]
 
 
 def test_marks_tell_how_old_what_is_not_shipped_is() -> None:

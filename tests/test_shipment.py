@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream_twin import RefusedError, Stored, Stream
 
 from ultra.cold import delivery, parcel, shipment
-from ultra.cold.segment import META, RECORDS
+from ultra.cold.segment import MARK, META, RECORDS
 from ultra.cold.shipment import LOOK, SHIP, STOP, Cursor, Limits, Message, Seen, Shipment
 from ultra.wire import ADD, FILL, RECORD, TIMER
 
@@ -412,6 +412,42 @@ def test_what_the_journal_no_longer_has_is_a_hole() -> None:
     rig.look()
     rig.ship.put(50, rows[50:], 200, 0)
     assert rig.ship.alarm == shipment.HOLE
+
+
+def test_inputs_are_not_said_to_be_there_before_they_are_compared() -> None:
+    stream = Stream("S")
+    full(stream, journal(2, 100), 200)
+    rig = Rig(stream, journal(1, 100), 200, 9)
+    rig.finish()
+    assert rig.ship.alarm == shipment.FORK and rig.ship.cursor == Cursor()
+    rig = Rig(stream, journal(2, 100), 200, 9)
+    rig.look()
+    assert rig.ship.cursor == Cursor()
+    rig.feed(200)
+    assert rig.ship.cursor == Cursor(200, stream.last)
+
+
+def test_inputs_of_which_the_stream_has_no_record_are_compared_too() -> None:
+    rows, stream = journal(1, 50, 150), Stream("S")
+    full(stream, rows, 150)
+    full(stream, rows, 200)
+    assert parcel.decode(stream.payloads()[-1]).kind == MARK
+    assert alarm(stream, rows, 250) == ""
+    other = np.concatenate([row.view(np.ndarray).view(np.int64) for row in (rows, rows[-1:])]).view(RECORD)
+    other["sequence"][-1] = 230
+    assert parcel.decode(stream.payloads()[-1]).first <= 230
+    assert alarm(stream, other, 250) == shipment.FORK
+
+
+def test_a_last_stretch_larger_than_what_goes_now_is_compared_all_the_same() -> None:
+    rows, stream = journal(1, 100, 100), Stream("S")
+    Rig(stream, rows, 64, limits=SMALL._replace(records_max=64)).finish()
+    rig = Rig(stream, rows, 100, 2, limits=SMALL._replace(records_max=1, window=1))
+    rig.look()
+    while rig.ship.room > 0 and rig.at < 100:
+        rig.feed(rig.at + 1)
+    assert rig.at > 64 and rig.ship.take(rig.now, True) is not None
+    rig.ship.check_self()
 
 
 def test_a_stretch_that_was_cut_short_is_ended_with_the_parts_that_are_missing() -> None:

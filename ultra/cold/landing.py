@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from .delivery import Delivery
+from .delivery import Delivery, Stretch
 from .journal import Journal
 from .segment import MARK, META, RECORDS
 from .shipper import Line, LineError, Place
@@ -44,7 +44,10 @@ class Landing:
         asyncio.run(self._read())
         if self._journal is None:
             raise LandingError(f"stream {self._place.stream}: there is nothing in it")
-        self._journal.close()
+        try:
+            self._journal.close()
+        except OSError as error:
+            raise self._failed(error) from error
         found = self._delivery
         return {
             "folder": str(self._folder), "stream": self._place.stream, "journal": found.journal_id.hex(),
@@ -90,6 +93,15 @@ class Landing:
             self._told(sequence, stretch.through if stretch is not None else -1)
         if stretch is None:
             return
+        try:
+            self._write(stretch)
+        except OSError as error:  # ours, not the connection's: read again behind it, the journal would have a hole
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> LandingError:
+        return LandingError(f"{self._folder}: {error.strerror or error}; remove it, and read again")
+
+    def _write(self, stretch: Stretch) -> None:
         if self._journal is None:
             identity = self._delivery.journal_id
             self._journal = Journal(self._folder, segment_bytes=SEGMENT_BYTES, identity=identity)

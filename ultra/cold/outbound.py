@@ -18,6 +18,7 @@ import numpy as np
 
 from ..wire import RECORD
 from . import segment, superblock
+from .disk import Folder
 from .journal import only_writer
 from .shipment import Shipment
 from .tail import Tail, since
@@ -35,6 +36,7 @@ class Outbound:
         self.folder = folder
         self._tail = Tail(folder)
         self._scout: Tail | None = None
+        self._scouted = -1  # the last file when it was begun
         first = next(self._tail.frames(), None)
         if first is None:
             self._tail.check()
@@ -53,9 +55,13 @@ class Outbound:
         self._held.clear()
 
     def scan(self) -> int:
-        """How far the journal is, durable or not: looked up in its files."""
-        if self._scout is None:
-            self._scout = since(self.folder, NEVER)
+        """How far the journal is, durable or not: looked up in its last file. Those that came and went since it was
+        last looked may be retired, and nobody needs them for this."""
+        last = segment.segment_names(self.folder, Folder(self.folder))[-1][0]
+        if self._scout is None or last != self._scouted:
+            if self._scout is not None:
+                self._scout.close()
+            self._scout, self._scouted = since(self.folder, NEVER), last
         for frame in self._scout.frames():
             self.reach = max(self.reach, frame.through)
         return self.reach

@@ -1,10 +1,11 @@
 """Segments that nobody needs any more, and how they go without leaving a hole.
 
-A segment may go when a good snapshot has all of its inputs, and the stream has them too where the journal is shipped,
-and enough of the journal is behind it (`journal.retention_bytes`) and it is old enough (`journal.retention_ms`). First
-one small file that stands for all that go is written and made durable: the description of the run, how far they
-reached, how many frames they had, and the chain of their headers. Then they go, the oldest first. Whatever a power cut
-leaves of that, those before the file's own segment count for nothing, and the rest is a journal.
+A segment may go when a good snapshot has all of its inputs, and the stream has them too where the journal is shipped
+(after an alarm nothing goes: a stream that lost its end gets it from here), and enough of the journal is behind it
+(`journal.retention_bytes`) and it is old enough (`journal.retention_ms`). First one small file that stands for all that
+go is written and made durable: the description of the run, how far they reached, how many frames they had, and the
+chain of their headers. Then they go, the oldest first. Whatever a power cut leaves of that, those before the file's own
+segment count for nothing, and the rest is a journal.
 Invariant: what is left begins at or before the oldest snapshot that is kept, so there is always a way to rebuild.
 Known bad case: who needs the beginning (a projector started anew, an engine of several processes that comes back) can't
 go on without it; so of a hosted run nothing goes before it has ended.
@@ -25,6 +26,7 @@ from .native import crc32c
 from .segment import META, RETIRED, JournalError
 
 NOTHING: Final = 0
+ALL: Final = 1 << 62
 NEVER_SHIPPED: Final = waybill.Waybill(bytes(16), "", 0, 0, 0)  # a shipper began, and nothing is certain
 
 
@@ -50,11 +52,22 @@ def retire(folder: Path, disk: Disk, below: int, most: int | None = None) -> int
     gone = [extent for extent in extents[:-1] if extent.through <= below][:most]
     if gone:
         _mark(folder, disk, extents[len(gone)].name, gone[-1])
-        for extent in gone:
-            disk.unlink(extent.name)
-            labels.at("retention.unlink.mid")
+    left = _left(disk)
+    for name in left:
+        disk.unlink(name)
+        labels.at("retention.unlink.mid")
+    if left:
         disk.sync_names()
     return len(gone)
+
+
+def _left(disk: Disk) -> list[str]:
+    """Files that the mark stands for: of those that go now, and what somebody left who was killed over it."""
+    gone = segment.retired(disk)
+    if gone is None:
+        return []
+    names = [name for name in disk.names() if name.startswith("segment-") and name.endswith((".ulj", segment.PACKED))]
+    return [name for name in names if int(name[8:14]) < gone.head.number]
 
 
 def _mark(folder: Path, disk: Disk, after: str, end: Extent) -> None:
@@ -114,7 +127,10 @@ def keep(folder: Path, config: Config, complete: bool) -> int:
 def outlived(folder: Path, config: Config) -> int:
     """How many segments, from the oldest on, are further back and older than is to be kept."""
     disk, now = Folder(folder), time.time()
-    states = [os.stat(folder / name) for _, name in segment.segment_names(folder, disk)]
+    try:
+        states = [os.stat(folder / name) for _, name in segment.segment_names(folder, disk)]
+    except FileNotFoundError:
+        return 0  # packed in between: there will be another time
     behind, count = sum(state.st_size for state in states), 0
     for state in states[:-1]:
         behind -= state.st_size
@@ -133,12 +149,20 @@ def covered(folder: Path, config: Config) -> int:
         except images.ImageError:
             continue
         oldest = image.sequence if image.journal_id == identity else oldest
+    reach = streamed(folder, identity)
+    if reach == ALL and config.journal.retention_replicated:
+        return NOTHING
+    return min(oldest, reach)
+
+
+def streamed(folder: Path, identity: bytes) -> int:
+    """Inputs below this are in the stream, and it needs them from here no more; ALL when nothing ships the journal."""
     bills = shipped(folder)
     if not bills:
-        return NOTHING if config.journal.retention_replicated else oldest
-    if len(bills) < 2 or any(bill.journal_id != identity for bill in bills):
+        return ALL
+    if len(bills) < 2 or any(bill.journal_id != identity or bill.state != waybill.GOOD for bill in bills):
         return NOTHING
-    return min(oldest, *(bill.through for bill in bills))
+    return min(bill.through for bill in bills)
 
 
 def shipped(folder: Path) -> list[waybill.Waybill]:

@@ -160,9 +160,9 @@ class Shipment:
             self._add(META, [("run", self._meta)], 0, 0, 1, 0)
         else:
             # Its inputs are read again, to be compared, and to send those of its stretch that are not there.
-            self._proof = last if last.kind == RECORDS else None
+            self._proof = last if last.kind != META else None
             self._cut = self._known = last.first if self._proof is not None else last.through
-            if last.is_last_part:
+            if last.is_last_part and self._proof is None:
                 self._confirm(last.through, seen.last)
         return self._known
 
@@ -187,8 +187,12 @@ class Shipment:
 
     @property
     def room(self) -> int:
-        """How many records more it takes for now."""
-        return 2 * self.limits.window * self.limits.records_max - self._waiting if self.state == SHIP else 0
+        """How many records more it takes for now. All of the stream's last stretch, whatever limits it was cut by: none
+        of what waits can go before that is compared."""
+        if self.state != SHIP:
+            return 0
+        room = 2 * self.limits.window * self.limits.records_max - self._waiting
+        return room if self._proof is None else max(room, 1)
 
     def put(self, start: int, records: Any, through: int, now: int) -> None:
         """What the journal holds of the inputs from `start` to below `through`; behind what was put before, or over."""
@@ -377,7 +381,8 @@ class Shipment:
         last = self._proof
         if last is None or self._known < last.through:
             return
-        parts = parcels.split(self._taken(last.through), last.partitions)
+        # Of what the journal has nothing there is a MARK, one part that is empty.
+        parts = parcels.split(self._taken(last.through), last.partitions) or [("run", b"")]
         if self._begun > last.first:
             rests = [parcels.behind(one.body, self._begun) for one in self._witnesses]
             agrees, parts = all(not rest or rest in (body for _, body in parts) for rest in rests), []
@@ -386,6 +391,8 @@ class Shipment:
         if not agrees:
             self._stop(FORK, f"inputs {last.first} to {last.through - 1} are others in the journal")
             return
+        if last.is_last_part:  # not before: what it holds could be other inputs than ours
+            self._confirm(last.through, self._sequence)
         self._proof = None
         self._add(RECORDS, parts, last.first, last.through, last.partitions, last.part + 1)
         self._cut = last.through

@@ -75,6 +75,8 @@ class Shipper:
         self._next_status = self._next_check = 0
         self._checking: asyncio.Task[None] | None = None
         self._heard_at = 0  # when records came last
+        self._begun_at = -1  # the input from which we shipped first
+        self._said = ""
         self.durability: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.marks = Marks()
@@ -159,12 +161,17 @@ class Shipper:
             await line.listen(self._answered)
         except LineError as error:
             self.shipment.lost(str(error), time.monotonic_ns())
+            if str(error) != self._said and self._options.told is not None:
+                self._options.told(f"{error}; it is tried again")
+            self._said = str(error)
             return
+        self._said = ""
         self._judge(line, found["config"])
         reach = self._outbound.scan()
         start = self.shipment.look(seen, reach, time.monotonic_ns())
         if self.shipment.state == SHIP:
             self._outbound.rewind(start)
+            self._begun_at = start if self._begun_at < 0 else self._begun_at
             self._next_check = time.monotonic_ns() + CHECK_NS
 
     async def _moor(self, line: Line) -> dict[str, Any]:
@@ -257,18 +264,27 @@ class Shipper:
             self._bill.write(cursor.through, cursor.sequence)
             labels.at("ship.bill.after")
             self._written = cursor
+        if last and self.shipment.state == STOP and cursor.sequence:  # what is here may be needed: nothing is retired
+            self._bill.write(cursor.through, cursor.sequence, waybill.ALARMED)
+        is_due = now >= self._next_status
+        if (
+            is_due and not last and self.shipment.state != STOP and self.shipment.room <= 0
+        ):  # nothing is read: how far it is must be looked up
+            self._outbound.scan()
         self.marks.put(now, self._outbound.reach)
-        if now >= self._next_status or last:
+        if is_due or last:
             self._next_status = now + STATUS_NS
             part = self._folder / f"{STATUS}.part"
             part.write_text(json.dumps(self.status()))
-            part.rename(self._folder / STATUS)
+            with contextlib.suppress(FileNotFoundError):  # another shipper of this folder took it; it says so itself
+                part.rename(self._folder / STATUS)
 
     def status(self) -> dict[str, Any]:
         """Everything that can be said: how far, how late, how often what happened."""
         ship, reach = self.shipment, max(self._outbound.reach, self.shipment.cursor.through)
         behind, counts = reach - ship.cursor.through, ship.counts
-        per_input = counts["bytes"] / max(ship.cursor.through, 1) if counts["bytes"] else 64.0
+        shipped = ship.cursor.through - self._begun_at  # by this process, as `counts` are
+        per_input = counts["bytes"] / shipped if shipped > 0 and counts["bytes"] else 64.0
         return {
             "stream": self.stream, "servers": str(self._place), "state": STATES[ship.state],
             "alarm": ship.alarm, "why": ship.why, "epoch": ship.epoch, "inputs": reach,

@@ -6,7 +6,8 @@ next shipper takes it as the least that the stream must hold, so a stream that l
 Known bad case: the file is of one stream. Whoever ships to another begins a new one, and `replicated` starts again.
 
     block   0 "ULTRAWAY" | 8 version u32 | 12 R of the stream u32 | 16 journal id, 16 B | 32 generation i64 |
-            40 through i64 | 48 stream sequence i64 | 56 ns since the epoch i64 | 64 stream's name, 56 B | 124 CRC32C
+            40 through i64 | 48 stream sequence i64 | 56 ns since the epoch i64 | 64 stream's name, 56 B |
+            120 state u32 | 124 CRC32C
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from .native import crc32c
 NAME: Final = "shipped.ulj"
 MAGIC: Final = b"ULTRAWAY"
 VERSION: Final = 1
-BLOCK: Final = struct.Struct("<8sII16sqqqq56s4x")
+BLOCK: Final = struct.Struct("<8sII16sqqqq56sI")
 BLOCK_BYTES: Final = 128
 STREAM_BYTES_MAX: Final = 56
+GOOD: Final = 0
+ALARMED: Final = 1  # its shipper ended with an alarm: the stream may no longer hold what it acked
 
 
 class Waybill(NamedTuple):
@@ -38,13 +41,14 @@ class Waybill(NamedTuple):
     sequence: int
     generation: int = 0
     ts_ns: int = 0
+    state: int = GOOD
 
 
 def encode(bill: Waybill) -> bytes:
     """One block."""
     body = BLOCK.pack(
         MAGIC, VERSION, bill.replicas, bill.journal_id, bill.generation, bill.through, bill.sequence, bill.ts_ns,
-        bill.stream.encode(),
+        bill.stream.encode(), bill.state,
     )  # fmt: skip
     return body + struct.pack("<I", crc32c(body))
 
@@ -56,10 +60,10 @@ def best(data: bytes) -> Waybill | None:
         body = data[at : at + BLOCK_BYTES - 4]
         if len(data) < at + BLOCK_BYTES or crc32c(body) != struct.unpack_from("<I", data, at + BLOCK_BYTES - 4)[0]:
             continue
-        magic, version, replicas, journal_id, generation, through, sequence, ts_ns, name = BLOCK.unpack(body)
+        magic, version, replicas, journal_id, generation, through, sequence, ts_ns, name, state = BLOCK.unpack(body)
         if magic == MAGIC and version == VERSION and (found is None or generation > found.generation):
             stream = name.rstrip(b"\0").decode("utf-8", "replace")
-            found = Waybill(journal_id, stream, replicas, through, sequence, generation, ts_ns)
+            found = Waybill(journal_id, stream, replicas, through, sequence, generation, ts_ns, state)
     return found
 
 
@@ -81,11 +85,11 @@ class Writer:
         self._bill = Waybill(journal_id, stream, replicas, 0, 0)
         self._file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
-    def write(self, through: int, sequence: int) -> None:
+    def write(self, through: int, sequence: int, state: int = GOOD) -> None:
         """The stream has acked so much."""
         self._generation += 1
         bill = self._bill._replace(
-            through=through, sequence=sequence, generation=self._generation, ts_ns=time.time_ns()
+            through=through, sequence=sequence, generation=self._generation, ts_ns=time.time_ns(), state=state
         )
         os.pwrite(self._file, encode(bill), self._generation % 2 * BLOCK_BYTES)
 

@@ -76,6 +76,8 @@ def _chaos(given: argparse.Namespace) -> int:
     print(json.dumps(found) if given.json else chaos.as_text(found))
     if found["wrong"]:
         return fail(NO, f"{found['wrong'][0]} (seed {given.seed}; its files are in {folder})")
+    if not found["kills"]:
+        return fail(NO, "no kill met anybody, so nothing was tried: a longer day (--messages) or a slower one (--pace)")
     chaos.clear(folder, whole=given.folder is None)
     return DONE
 

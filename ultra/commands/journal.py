@@ -30,11 +30,15 @@ def add(commands: Any) -> None:
     ship.keys(repair)
     repair.add_argument("--cut", action="store_true", help="give up what was durable and is in neither")
     compact = command(
-        inside, "compact", _compact, "Pack every segment but the last; retire those that a snapshot covers.",
+        inside, "compact", _compact, "Pack every segment but the last, and retire those that you say.",
         "ultra journal compact runs/desk --retire-below 5000000",
     )  # fmt: skip
     compact.add_argument(
-        "--retire-below", type=int, default=0, metavar="N", help="remove segments whose inputs are all below this"
+        "--retire-below",
+        type=int,
+        default=0,
+        metavar="N",
+        help="remove segments whose inputs are all below this: see that a snapshot has them (ultra follow)",
     )
     compact.add_argument(
         "--level", type=int, choices=range(1, 23), default=9, metavar="1..22", help="of zstd (default 9)"

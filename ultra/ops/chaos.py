@@ -132,7 +132,7 @@ class Chaos:
                 kill.met = int(Path(file).exists()) if job.steps else kill.met
             wrong += victims.failed
             wrong += self._ended(code, found, plan, victims)
-            least = victims.durable if job.steps or self._both_died(plan) else victims.processed
+            least = victims.durable if job.steps else victims.processed
             wrong += proven(witness, self._undisturbed, victims.journal, victims.db, least)
             wrong += self._mirrored(Path(f"{victims.journal}-mirror"), code)
         finally:
@@ -157,10 +157,6 @@ class Chaos:
             if code == 0 and witness.through < self._undisturbed.inputs:
                 yield f"mirror: it has inputs below {witness.through} of a run that ended in good order"
             witness.close()
-
-    def _both_died(self, plan: list[Kill]) -> bool:
-        """Then what only the ring held is gone, if nobody comes back to it."""
-        return self._job.config.host.preset == "inline" and any(" and " in kill.who for kill in plan)
 
     # ---- who is to die, and when
 

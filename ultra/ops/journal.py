@@ -42,19 +42,21 @@ def check(folder: Path) -> dict[str, Any]:
 
 
 def compact(folder: Path, below: int = 0, level: int = 9) -> dict[str, Any]:
-    """Pack all segments but the last (zstd), and retire those whose inputs are all below a sequence that a snapshot
-    covers. JournalError when it is damaged: nothing is done then."""
+    """Pack all segments but the last (zstd), and retire those whose inputs are all below a sequence, which a snapshot
+    should have; of a journal that is shipped only what its stream has. JournalError, and nothing is done, when it is
+    damaged."""
     disk = Folder(folder)
     extents = retention.survey(folder, disk)
     before = sum((folder / extent.name).stat().st_size for extent in extents)
-    retired = retention.retire(folder, disk, below)
+    reach = retention.streamed(folder, segment.journal_id(folder)) if below else below
+    retired = retention.retire(folder, disk, min(below, reach))
     kept = [extent.name for extent in extents[retired:]]
     packed = [_pack(folder, name, level) for name in kept[:-1] if not name.endswith(segment.PACKED)]
     kept = [name for _, name in segment.segment_names(folder, disk)]
     after = sum((folder / name).stat().st_size for name in kept)
     return {
         "folder": str(folder), "packed": len(packed), "retired": retired, "bytes_before": before,
-        "bytes_after": after,
+        "bytes_after": after, **({"kept_for_stream_from": reach} if reach < below else {}),
     }  # fmt: skip
 
 
