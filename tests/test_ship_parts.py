@@ -91,6 +91,18 @@ def test_the_format_of_a_waybill_is_that_of_version_1() -> None:
     assert waybill.encode(made) == raw and waybill.best(raw + raw) == made
 
 
+def test_the_format_of_a_message_is_that_of_version_1() -> None:
+    """A stream that is there must be read by every later version."""
+    head = (
+        "554c5452415348500100020001000300000102030405060708090a0b0c0d0e0f07000000000000000500000000000000"
+        "6400000000000000c800000000000000010000000200000040000000c02b8144"
+    )
+    made = parcel.Parcel(segment.RECORDS, 1, 3, ID, 7, 5, 100, 200, 1, 2, bytes(range(64)))
+    raw = bytes.fromhex(head) + bytes(range(64))
+    assert parcel.encode(made) == raw and parcel.decode(raw) == made
+    assert shipment.WINDOW_MAX == 16
+
+
 @given(st.binary(max_size=300))
 def test_a_waybill_of_any_bytes_is_none(data: bytes) -> None:
     assert waybill.best(data) is None

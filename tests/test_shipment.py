@@ -121,18 +121,6 @@ def test_a_message_is_read_back_and_any_changed_byte_is_noticed(body: bytes, cha
             parcel.decode(other)
 
 
-def test_the_format_is_that_of_version_1() -> None:
-    """A stream that is there must be read by every later version."""
-    head = (
-        "554c5452415348500100020001000300000102030405060708090a0b0c0d0e0f07000000000000000500000000000000"
-        "6400000000000000c800000000000000010000000200000040000000c02b8144"
-    )
-    made = parcel.Parcel(RECORDS, 1, 3, ID, 7, 5, 100, 200, 1, 2, bytes(range(64)))
-    raw = bytes.fromhex(head) + bytes(range(64))
-    assert parcel.encode(made) == raw and parcel.decode(raw) == made
-    assert shipment.WINDOW_MAX == 16
-
-
 @given(st.binary(max_size=200))
 def test_hostile_bytes_are_refused(data: bytes) -> None:
     for raw in (data, parcel.MAGIC + data, parcel.MAGIC + b"\x01\x00" + data):
