@@ -107,7 +107,6 @@ LAB = (
     Mutant("impact", "ladder.levels[level].qty if level >= 0 else 0", "0", IN_TURN),
     Mutant("trial", "joined.lots // multiple - joined.told", "joined.lots - joined.told", LARGER),
     Mutant("lab/lookahead", "        return place\n", "        return length\n", FUTURE),
-    Mutant("lab/readers/feed", "if found != said:\n            best", "if not found:\n            best", BEST_SAID),
     Mutant(
         "binance",
         "    if not same and cells[DIFFERS]",

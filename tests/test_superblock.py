@@ -238,3 +238,9 @@ def test_zeros_that_find_no_room_leave_what_there_is_to_the_writer(
     handle = folder.take("segment-000000.ulj")
     assert os.fstat(handle).st_size == 2 << 20 and folder.names() == ["segment-000000.ulj"]
     os.close(handle)
+
+
+@given(commit=COMMITS, beyond=st.integers(-2, 2))
+def test_a_writer_vouches_for_what_it_synced_and_no_further(commit: Commit, beyond: int) -> None:
+    wanted = beyond <= 0 and not commit.state & superblock.UNSYNCED
+    assert segment.vouched(commit, commit.through + beyond) == wanted and not segment.vouched(None, 0)
