@@ -12,9 +12,27 @@ Known bad case: two such things at once; the journal promises nothing then.
 import errno
 import os
 import random
-from collections.abc import Callable
+import secrets
+import zlib
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+from ultra.cold.native import NATIVE
 
 SECTOR = 64
+
+
+def checksums_of_any_kind(*modules: ModuleType) -> Iterator[None]:
+    """Of a fixture: without C a CRC32C takes a millisecond, and what is tried is that there is one. `secrets`, which a
+    history may draw from its dice, is put back with them."""
+    kept, token_bytes = [(module, module.crc32c) for module in modules], secrets.token_bytes
+    if not NATIVE:
+        for module in modules:
+            module.crc32c = zlib.crc32
+    yield
+    secrets.token_bytes = token_bytes
+    for module, function in kept:
+        module.crc32c = function
 
 
 class PowerCut(BaseException):

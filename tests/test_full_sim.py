@@ -8,20 +8,19 @@ A red seed says its number: `trial(seed)` in a debugger is that history again.
 """
 
 import secrets
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numba import config as numba
+from sim_disk import checksums_of_any_kind
 from sim_engine import Plain, replay
 from sim_net import DELETED, PURGED, ROLLED_BACK
 from sim_readers import FOLDER, Follower, Shipper, newest
 from sim_world import World
 
 from ultra.cold import delivery, image, journal, parcel, retention, segment, shipment, superblock
-from ultra.cold.native import NATIVE
 from ultra.cold.segment import JournalError
 from ultra.cold.shipment import STOP, Cursor
 
@@ -34,16 +33,7 @@ END_STEPS = 3000
 
 @pytest.fixture(autouse=True, scope="module")
 def as_it_was() -> Iterator[None]:
-    """Without C a CRC32C takes a millisecond; what is tried here is that there is one."""
-    modules = (image, journal, parcel, retention, segment, superblock)
-    kept, token_bytes = [(module, module.crc32c) for module in modules], secrets.token_bytes
-    if not NATIVE:
-        for module, _ in kept:
-            module.crc32c = zlib.crc32
-    yield
-    secrets.token_bytes = token_bytes
-    for module, function in kept:
-        module.crc32c = function
+    yield from checksums_of_any_kind(image, journal, parcel, retention, segment, superblock)
 
 
 def trial(seed: int) -> set[str]:

@@ -10,16 +10,14 @@ A red seed says its number: `trial(seed)` in a debugger is that history again.
 
 import random
 import secrets
-import zlib
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from sim_disk import PowerCut, SimDisk
+from sim_disk import PowerCut, SimDisk, checksums_of_any_kind
 
 from ultra.cold import journal as journals
 from ultra.cold import segment, superblock
-from ultra.cold.native import NATIVE
 from ultra.cold.segment import JournalError
 from ultra.wire import JOURNAL_DURABLE, JOURNAL_PROCESSED, RING_CELLS, RING_CURSOR, RING_GATE
 
@@ -31,15 +29,7 @@ DICE = random.Random()
 
 @pytest.fixture(autouse=True, scope="module")
 def as_it_was():
-    """Without C a CRC32C takes a millisecond; what is tried here is that there is one."""
-    kept, token_bytes = [(module, module.crc32c) for module in (journals, segment, superblock)], secrets.token_bytes
-    if not NATIVE:
-        for module, _ in kept:
-            module.crc32c = zlib.crc32
-    yield
-    secrets.token_bytes = token_bytes
-    for module, function in kept:
-        module.crc32c = function
+    yield from checksums_of_any_kind(journals, segment, superblock)
 
 
 class World:

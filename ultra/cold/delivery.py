@@ -70,11 +70,6 @@ class Delivery:
         self.through, self.records = parcel.through, self.records + len(records)
         return Stretch(parcel.first, parcel.through, records, b"")
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it stands between two stretches."""
-        return self.sequence > 0 and not self._parts
-
     def _follows(self, sequence: int, parcel: Parcel) -> None:
         if (parcel.kind == META) != (sequence == 1):
             raise self._wrong(sequence, "the description of the run is the first message, and no other")
